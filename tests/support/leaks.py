@@ -1,0 +1,54 @@
+"""Looks for tokens where none may be: logs, process environments and arguments.
+
+What counts as a leak: any known secret given to `Leaks`, anything shaped like a JWT, and nothing else. JupyterHub puts
+its own server and proxy tokens into environments, which are let through by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
+JUPYTERHUBS_OWN = ("JUPYTERHUB_API_TOKEN=", "JPY_API_TOKEN=", "CONFIGPROXY_AUTH_TOKEN=")
+
+
+class Leaks:
+    """Collects places that leak; `found` names the place, never the secret."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.secrets = {secret for secret in secrets if len(secret) >= 8}
+        self.found: list[str] = []
+        self.looked_at = 0
+
+    def text(self, place: str, text: str) -> None:
+        self.looked_at += 1
+        if JWT.search(text):
+            self.found.append(f"{place}: something shaped like a JWT")
+        if any(secret in text for secret in self.secrets):
+            self.found.append(f"{place}: a known secret")
+
+    def folder(self, folder: Path, pattern: str = "**/*.log*") -> None:
+        for path in sorted(folder.glob(pattern)):
+            if path.is_file():
+                self.text(str(path), path.read_text(errors="replace"))
+
+    def processes(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            proc = Path(f"/proc/{pid}")
+            try:
+                variables = proc.joinpath("environ").read_text(errors="replace").split("\0")
+                arguments = proc.joinpath("cmdline").read_text(errors="replace").replace("\0", " ")
+            except OSError:  # it has ended, or was never ours to read
+                continue
+            own = [variable for variable in variables if not variable.startswith(JUPYTERHUBS_OWN)]
+            self.text(f"environment of process {pid}", "\n".join(own))
+            self.text(f"arguments of process {pid}", arguments)
+
+
+def children() -> list[int]:
+    """This process's descendants."""
+    return [child.pid for child in psutil.Process().children(recursive=True)]
