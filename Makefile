@@ -42,7 +42,7 @@ bench: .venv/.test ## measured beside what one would use instead
 	$(BIN)/python -m benchmarks
 
 docs: .venv/.test ## the documentation as a site, in site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml
 
 clean: ## environments and caches; the demo's data stay where they are
 	rm -rf .venv .venv-hub5 site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
