@@ -1,0 +1,1 @@
+"""What a VO offers: models, loading, grants, and who may see what. Knows nothing of JupyterHub."""
