@@ -1,0 +1,1 @@
+"""A real Rucio on one machine: its configuration, accounts and storage, sample data, and transfers that move bytes."""
