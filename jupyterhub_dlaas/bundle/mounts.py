@@ -31,4 +31,4 @@ class MountState:
 
 def mounts(choice: Choice, user: str) -> tuple[Mount, ...]:
     """The folders of the environment's storages as `user` sees them, in the catalogue's order."""
-    return tuple(Mount(name, storage.path or storage.mount_path) for name, storage in choice.offer.storages)
+    return tuple(Mount(name, storage.path, storage.required) for name, storage in choice.offer.storages)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # Relative to $DLAAS_DIR.
 TOKENS = "tokens"
-EOS_TOKEN = "eos/token"
+EOS_TOKEN = "eos/token"  # noqa: S105  a path
 RUCIO_CFG = "rucio/etc/rucio.cfg"
 JUPYTER_CONFIG = "jupyter/jupyter_server_config.json"
 PYTHON_STARTUP = "python/startup.py"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from jupyterhub_dlaas.oidc.secret import Secret
+
+# What a header can carry (RFC 6750 section 2.1: b64token): no white space, no colon.
+_B64TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,8 @@ class TokenState:
     expires_at: float | None
     renewed_at: float | None
     problem: Trouble | None = None
+
+    def value(self) -> str:
+        """The token itself, or "" where there is none that a file and a header can carry."""
+        value = "" if self.token is None else self.token.reveal()
+        return value if _B64TOKEN.fullmatch(value) else ""
