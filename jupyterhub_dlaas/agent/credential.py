@@ -1,0 +1,59 @@
+"""The agent's own credential: from an inherited pipe or a private file, never from an argument or a variable."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+
+from jupyterhub_dlaas.agent.trouble import AgentError, reason
+
+_LARGEST_BYTES = 8192
+
+
+def from_fd(fd: int, seconds: float) -> str:
+    """Reads the pipe `fd` to its end within `seconds` and closes it. Raises AgentError."""
+    deadline = time.monotonic() + seconds
+    data = b""
+    try:
+        while len(data) <= _LARGEST_BYTES:
+            if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AgentError(f"The pipe of --credential-fd {fd} was not closed by its writer in time.")
+            part = os.read(fd, 4096)
+            if not part:
+                break
+            data += part
+        os.close(fd)
+    except (OSError, ValueError):
+        raise AgentError(f"--credential-fd {fd} cannot be read: it has to be an inherited pipe.") from None
+    return _checked(data, f"--credential-fd {fd}")
+
+
+def from_file(path: str) -> str:
+    """Reads a regular file that only its owner can read. Raises AgentError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise AgentError(f"--credential-file {path} is not a regular file.")
+            if status.st_mode & 0o077:
+                raise AgentError(
+                    f"--credential-file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}); "
+                    "it has to be 0600 or 0400."
+                )
+            data = os.read(fd, _LARGEST_BYTES + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise AgentError(f"--credential-file {path} cannot be read: {reason(error)}.") from None
+    return _checked(data, f"--credential-file {path}")
+
+
+def _checked(data: bytes, source: str) -> str:
+    token = data.strip()
+    # Anything else could end the header that it travels in.
+    if not token or len(data) > _LARGEST_BYTES or not all(0x21 <= byte <= 0x7E for byte in token):
+        raise AgentError(f"{source} does not hold a credential (one line of printable ASCII).")
+    return token.decode("ascii")
