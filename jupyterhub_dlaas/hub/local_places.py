@@ -1,0 +1,155 @@
+"""Who a server runs as on one machine, and its private folders.
+
+As root, every server belongs to a system user: the folders are made empty in a folder of root's and given to that user, and from
+then on only processes of that user write in them. Otherwise all servers share the hub's own user.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import secrets
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyterhub_dlaas.bundle.paths import Places
+from jupyterhub_dlaas.errors import BundleError, ConfigError
+
+_SMALLEST_UID = 1000
+_CACHE_SUFFIX = ".cache"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A system user that servers and agents can run as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def account_of(user: str, system_group: str) -> Account:
+    """The system user of that name, who must be a member of `system_group` and no system account.
+
+    Raises ConfigError without a usable group, BundleError (a sentence for the user) for anybody else: a person who calls
+    themselves `postgres` at IAM gets nothing.
+    """
+    try:
+        wanted = grp.getgrnam(system_group).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"c.LocalDLaaSSpawner.system_group = {system_group!r} names no group of this machine.",
+            hint="Name the system group whose members may have servers, for example 'dlaas-users', and create it.",
+        ) from None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise BundleError(f"There is no system account {user!r} on this machine.", hint="Ask its administrators.") from None
+    groups = tuple(os.getgrouplist(user, entry.pw_gid))
+    if entry.pw_uid < _SMALLEST_UID or wanted not in groups:
+        raise BundleError(
+            f"The system account {user!r} may not have a server: it is not a member of the group {system_group}.",
+            hint="Ask the administrators of this machine.",
+        )
+    return Account(user, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def default_base(*, shared_uid: bool) -> str:
+    """Where servers' folders go: memory-backed where the machine has it."""
+    if not shared_uid:
+        return "/run/dlaas"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isdir(runtime):
+        return os.path.join(runtime, "dlaas")
+    return str(Path.home() / ".local/share/jupyterhub-dlaas/run")
+
+
+def prepare_base(path: str, *, shared_uid: bool) -> str:
+    """Makes the base folder; returns its real path, because eosxd follows no link.
+
+    Raises ConfigError for one that somebody else could change.
+    """
+    mode = 0o700 if shared_uid else 0o755
+    path = os.path.realpath(path)
+    os.makedirs(path, mode=mode, exist_ok=True)
+    status = os.stat(path)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"c.LocalDLaaSSpawner.places_dir = {path!r} can be changed by others.",
+            hint="It has to belong to the user that runs the hub, and only they may write in it.",
+        )
+    if not shared_uid:
+        os.chmod(path, mode)  # whatever the umask: users must be able to walk through
+    try:
+        Places(path, path)
+    except ValueError as error:
+        raise ConfigError(f"c.LocalDLaaSSpawner.places_dir: {error}.", hint="Choose another folder.") from None
+    return path
+
+
+def create(base: str, account: Account | None) -> Places:
+    """Two new private folders, `account`'s or the hub's own, under an unguessable name."""
+    files = os.path.join(base, secrets.token_hex(16))
+    places = Places(files, files + _CACHE_SUFFIX)
+    for path in (places.files_dir, places.cache_dir):
+        os.mkdir(path, 0o700)
+        if account is not None:
+            os.chown(path, account.uid, account.gid)
+    return places
+
+
+def remove(places: Places, account_name: str | None) -> list[str]:
+    """Removes both folders; returns what could not be removed. With an account, that user's own process empties them."""
+    left = []
+    for path in (places.files_dir, places.cache_dir):
+        try:
+            if account_name is None:
+                shutil.rmtree(path)
+            else:
+                _empty_as(path, account_name)
+                os.rmdir(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, KeyError, subprocess.SubprocessError):
+            left.append(path)
+    return left
+
+
+def _empty_as(path: str, account_name: str) -> None:
+    entry = pwd.getpwnam(account_name)
+    subprocess.run(
+        ["find", path, "-xdev", "-mindepth", "1", "-delete"],
+        user=entry.pw_uid,
+        group=entry.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        timeout=5,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def why_eos_refuses(path: str, *, uid: int, gid: int) -> str:
+    """Why eosxd would not take a token below `path` from this user, or "".
+
+    It opens every folder of the path with the caller's uid and gid alone (no supplementary groups) and without following
+    links, so each needs read and search permission for exactly those.
+    """
+    folder = Path("/")
+    for part in Path(path).parts:
+        folder = folder / part
+        status = os.lstat(folder)
+        if stat.S_ISLNK(status.st_mode):
+            return f"{folder} is a link"
+        shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
+        if uid != 0 and (status.st_mode >> shift) & 0o5 != 0o5:
+            return f"{folder} cannot be listed by uid {uid}"
+    return ""

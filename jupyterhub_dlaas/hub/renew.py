@@ -1,0 +1,131 @@
+"""What a user may set going: renew now, and another Rucio auth type for a running server."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from jupyterhub.handlers.base import BaseHandler
+from tornado import escape, web
+
+from jupyterhub_dlaas.errors import IAMError
+from jupyterhub_dlaas.hub.limits import TokenBucket
+from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin, Refused
+
+# Three at once, then one every half minute: enough for a person, too few to trouble IAM.
+_PER_SECOND, _BURST = 1 / 30, 3
+
+
+def handlers() -> list[tuple[str, type[web.RequestHandler]]]:
+    """Routes below the hub's prefix. The default server is `/dlaas/servers/auth-type` (or with an empty name in between)."""
+    return [(r"/dlaas/renew", RenewHandler), (r"/dlaas/servers(?:/([^/]*))?/auth-type", AuthTypeHandler)]
+
+
+class OwnHandler(BaseHandler):
+    """For a logged-in user's browser (XSRF checked) or a token of the user that may use one of their servers."""
+
+    _accept_token_auth = True
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.set_header("Cache-Control", "no-store")
+        user = self.current_user
+        if user is not None and not hasattr(user, "spawners"):
+            raise web.HTTPError(403, "This is for users, not for services.")
+
+    def check_xsrf_cookie(self) -> None:
+        if getattr(self, "_token_authenticated", False) and self.current_user is not None:
+            return  # no browser sends a token by itself
+        super().check_xsrf_cookie()
+
+    @property
+    def dlaas(self) -> Any:
+        return self.authenticator.dlaas
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer is for a program."""
+        return "application/json" in self.request.headers.get("Accept", "")
+
+    def own_spawners(self) -> list[Any]:
+        """The caller's servers with the data lake that run or start, by name."""
+        spawners = self.current_user.spawners.items()
+        return [spawner for _, spawner in sorted(spawners) if isinstance(spawner, DLaaSSpawnerMixin) and spawner.active]
+
+    def may_use(self, spawner: Any) -> bool:
+        """A cookie may use all the user's servers; a token those that it can open, so a server's own token itself."""
+        if not getattr(self, "_token_authenticated", False):
+            return True
+        return bool(self.has_scope(f"access:servers!server={self.current_user.name}/{spawner.name}"))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if not self.wants_json:
+            super().write_error(status_code, **kwargs)
+            return
+        error = kwargs.get("exc_info", (None, None))[1]
+        message = getattr(error, "jupyterhub_message", None) or getattr(error, "log_message", None) or self._reason
+        for name, value in getattr(error, "headers", {}).items():
+            self.set_header(name, value)
+        self.set_header("Content-Type", "application/json")
+        self.finish({"status": status_code, "message": message})
+
+    def done(self, answer: dict[str, Any], said: str) -> None:
+        """JSON for a program; a browser goes back to the status page, which says what was done."""
+        if self.wants_json or getattr(self, "_token_authenticated", False):
+            self.set_header("Content-Type", "application/json")
+            self.finish(answer)
+        else:
+            self.redirect(f"{self.hub.base_url}dlaas/status?done={said}", status=303)
+
+
+class RenewHandler(OwnHandler):
+    """`POST /hub/dlaas/renew`: asks IAM for new tokens now."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        if getattr(self, "_token_authenticated", False) and not any(map(self.may_use, self.own_spawners())):
+            raise web.HTTPError(403, "This token opens none of your running servers.")
+        user = self.current_user
+        _within(self.settings, user.name)
+        try:
+            await self.dlaas.keeper.renew(user, force=True)
+        except IAMError as error:
+            raise Refused(503 if error.label == "outage" else 409, error.sentence()) from None
+        self.done({"renewed": True}, "renewed")
+
+
+class AuthTypeHandler(OwnHandler):
+    """`POST /hub/dlaas/servers/{name}/auth-type` with `{"auth_type": "x509_proxy"}` as JSON or as a form field."""
+
+    @web.authenticated
+    async def post(self, name: str | None = None) -> None:
+        spawner = next((spawner for spawner in self.own_spawners() if spawner.name == (name or "")), None)
+        if spawner is None:
+            raise web.HTTPError(404, "You have no running server of this name.")
+        if not self.may_use(spawner):
+            raise web.HTTPError(403, "This token does not open this server.")
+        spawner.switch_auth_type(self._auth_type())
+        self.done({"server": spawner.name, "auth_type": spawner.current_choice().auth_type}, "auth-type")
+
+    def _auth_type(self) -> str:
+        if self.request.headers.get("Content-Type", "").startswith("application/json"):
+            try:
+                body = escape.json_decode(self.request.body)
+            except ValueError:
+                body = None
+            value = body.get("auth_type") if isinstance(body, dict) else None
+        else:
+            value = self.get_body_argument("auth_type", None)
+        if not isinstance(value, str):
+            raise web.HTTPError(400, 'Give the auth type, as {"auth_type": "oidc"}.')
+        return value
+
+
+def _within(settings: dict[str, Any], name: str) -> None:
+    limits: dict[str, TokenBucket] = settings.setdefault("dlaas_renew_limits", {})
+    wait = limits.setdefault(name, TokenBucket(_PER_SECOND, _BURST)).take(time.monotonic())
+    if wait > 0:
+        error = Refused(429, f"You have just renewed. Try again in {math.ceil(wait)} seconds.")
+        error.headers = {"Retry-After": str(math.ceil(wait))}
+        raise error
