@@ -80,11 +80,13 @@ def _token_files(choice: Choice, tokens: Mapping[str, TokenState], now: float | 
         if not _expired(tokens[key], now)
     ]
     eos = eos_storage(choice)
-    if eos and (value := valued.get(eos.audience or "")):
+    if eos and eos.audience in valued:
         # Exactly three fields, no newline: EOS splits at colons and reads a fourth as expiry. An expired one stays
         # until it is renewed: without its file a process falls back to its unix identity for minutes, up to a day,
         # but a new mtime is a new login at once.
-        files.append(BundleFile(paths.EOS_TOKEN, PRIVATE, f"oauth2:{value}:{eos.introspection}".encode()))
+        files.append(
+            BundleFile(paths.EOS_TOKEN, PRIVATE, f"oauth2:{valued[eos.audience]}:{eos.introspection}".encode())
+        )
     return files
 
 
