@@ -78,7 +78,8 @@ _TAKEN = (
 
 def _mount_path(path: str) -> str:
     for taken in _TAKEN:
-        if is_within(path, taken):
+        # A folder in somebody's home hides nothing; /home and /home/jovyan would.
+        if is_within(path, taken) and not (taken == "/home" and path.count("/") > 2):
             why = (
                 "the server's tokens"
                 if taken in {"/run", "/var/run"}
