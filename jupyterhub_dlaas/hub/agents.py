@@ -1,8 +1,8 @@
 """Which token speaks for which running server, and what that server's agent last said.
 
-An agent token is an ordinary API token of the user, but only the one that the hub itself minted at the start of a server
-opens the token API: its row id is *pinned* here and in the spawner's saved state. A scope or a note would not do, because
-users and administrators can mint tokens with both.
+An agent token is an ordinary API token of the user, but only the one that the hub itself minted at the start of a
+server opens the token API: its row id is *pinned* here and in the spawner's saved state. A scope or a note would not
+do, because users and administrators can mint tokens with both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from jupyterhub_dlaas.oidc.secret import Secret
 AGENT_SCOPE = "custom:dlaas:agent"
 """The only scope of an agent token, always with the filter `!server=<user>/<server>`. It opens nothing by itself."""
 
-define_custom_scopes({AGENT_SCOPE: {"description": "Fetch the data lake files of one running server (its agent only)."}})
+define_custom_scopes(
+    {AGENT_SCOPE: {"description": "Fetch the data lake files of one running server (its agent only)."}}
+)
 
 # JupyterHub counts a call with a token as activity of its user unless the token's note begins like this: without it the
 # agent's polling would keep idle servers alive for ever.

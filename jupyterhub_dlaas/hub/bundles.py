@@ -50,7 +50,7 @@ class Rendered:
 
 
 async def bundle_of(dlaas: Any, server: RunningServer) -> Rendered:
-    """The bundle of a running server. Waits for IAM a few seconds at most; raises `NotLoaded` when that is not enough."""
+    """The bundle of a running server. Waits a few seconds at most; raises `NotLoaded` when that is not enough."""
     spawner = server.spawner
     name = spawner.user.name
     choice = spawner.current_choice()
@@ -85,9 +85,11 @@ async def bundle_of(dlaas: Any, server: RunningServer) -> Rendered:
         server=spawner.name,
         mounts=(server.report or Report()).mounts,
         withheld=WITHHELD if shared else "",
+        now=now,
     )
-    server.rendered = compose(key, files, mounts(choice, name), states, required=required, now=now)
-    return server.rendered
+    rendered = compose(key, files, mounts(choice, name), states, required=required, now=now)
+    server.rendered = rendered
+    return rendered
 
 
 def compose(
@@ -100,7 +102,9 @@ def compose(
     now: float,
 ) -> Rendered:
     """The wire form of a bundle, see the module `jupyterhub_dlaas.agent`; `required` audiences decide `ready`."""
-    missing = [f"{audience}: {why_missing(states.get(audience))}" for audience in required if _lacks(states.get(audience), now)]
+    missing = [
+        f"{audience}: {why_missing(states.get(audience))}" for audience in required if _lacks(states.get(audience), now)
+    ]
     document = {
         "ready": not missing,
         "not_ready_because": "; ".join(missing),
@@ -117,7 +121,9 @@ def compose(
         "mounts": [{"name": mount.name, "path": mount.path, "required": mount.required} for mount in wanted_mounts],
     }
     tail = json.dumps(document, separators=(",", ":")).encode()[1:]
-    expiries = [state.expires_at for state in states.values() if state.expires_at is not None and state.expires_at > now]
+    expiries = [
+        state.expires_at for state in states.values() if state.expires_at is not None and state.expires_at > now
+    ]
     return Rendered(
         key=key,
         etag=f'"{hashlib.sha256(tail).hexdigest()[:32]}"',
@@ -132,7 +138,7 @@ def ask_again_seconds(dlaas: Any, name: str, rendered: Rendered) -> float:
     longest = float(dlaas.config.agent_poll_seconds)
     if not rendered.complete:
         return min(longest, 5 * _SOON_SECONDS)
-    left = float(dlaas.keeper.next_due(name)) - dlaas.clock.now()
+    left: float = dlaas.keeper.next_due(name) - dlaas.clock.now()
     if left <= 0:  # renewal is late: IAM may be down, so look often, but not as fast as we can
         return min(longest, 5 * _SOON_SECONDS)
     return max(min(_SOON_SECONDS, longest), min(longest, left + 1))
@@ -143,7 +149,10 @@ def is_shared(spawner: Any) -> bool:
     session = inspect(spawner.orm_spawner).session
     # Not `orm_spawner.shares`: the hub's session keeps a loaded list after a share was revoked.
     shares = session.query(orm.Share.id).filter(orm.Share.spawner_id == spawner.orm_spawner.id)
-    return shares.filter(or_(orm.Share.expires_at.is_(None), orm.Share.expires_at > utcnow(with_tz=False))).first() is not None
+    return (
+        shares.filter(or_(orm.Share.expires_at.is_(None), orm.Share.expires_at > utcnow(with_tz=False))).first()
+        is not None
+    )
 
 
 def why_missing(state: TokenState | None) -> str:
@@ -164,7 +173,7 @@ def _load(dlaas: Any, server: RunningServer, audiences: Sequence[str], now: floa
     if now - server.asked_at < _LOAD_AGAIN_SECONDS and server.rendered is not None:
         return
     server.asked_at = now
-    server.loading = asyncio.ensure_future(dlaas.keeper.tokens(server.spawner.user, audiences, at_least=0))
+    server.loading = asyncio.ensure_future(dlaas.keeper.tokens(server.spawner.user, audiences, at_least=1))
     server.loading.add_done_callback(_look_at)
 
 

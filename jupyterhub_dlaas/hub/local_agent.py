@@ -50,9 +50,9 @@ class AgentProcess:
                 return
             loop = asyncio.get_running_loop()
             over: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(fd, lambda: over.done() or over.set_result(None))
+            loop.add_reader(fd, over.cancel)
             try:
-                await over
+                await asyncio.wait({over})
             finally:
                 loop.remove_reader(fd)
         finally:
@@ -73,7 +73,7 @@ class AgentProcess:
 def launch(
     argv: Callable[[int, int], list[str]], credential: Secret, account: Account | None
 ) -> tuple[AgentProcess, int]:
-    """Starts an agent; `argv(credential_fd, ready_fd)` gives its command. Returns it and the reading end of its ready pipe.
+    """Starts an agent, `argv(credential_fd, ready_fd)` being its command; returns it and its ready pipe's reading end.
 
     The credential is in the pipe before the process exists, and nowhere else.
     """
@@ -82,9 +82,6 @@ def launch(
     try:
         os.write(credential_write, credential.reveal().encode())
         os.close(credential_write)
-        identity = (
-            {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": list(account.groups)}
-        )
         process = subprocess.Popen(
             argv(credential_read, ready_write),
             pass_fds=(credential_read, ready_write),
@@ -94,7 +91,9 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            **identity,  # type: ignore[arg-type]
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else account.groups,
         )
     except BaseException:
         os.close(ready_read)

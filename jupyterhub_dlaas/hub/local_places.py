@@ -1,7 +1,7 @@
 """Who a server runs as on one machine, and its private folders.
 
-As root, every server belongs to a system user: the folders are made empty in a folder of root's and given to that user, and from
-then on only processes of that user write in them. Otherwise all servers share the hub's own user.
+As root, every server belongs to a system user: the folders are made empty in a folder of root's and given to that user,
+and from then on only processes of that user write in them. Otherwise all servers share the hub's own user.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Account:
 def account_of(user: str, system_group: str) -> Account:
     """The system user of that name, who must be a member of `system_group` and no system account.
 
-    Raises ConfigError without a usable group, BundleError (a sentence for the user) for anybody else: a person who calls
-    themselves `postgres` at IAM gets nothing.
+    Raises ConfigError without a usable group, BundleError (a sentence for the user) for anybody else: a person who
+    calls themselves `postgres` at IAM gets nothing.
     """
     try:
         wanted = grp.getgrnam(system_group).gr_gid
@@ -50,7 +50,9 @@ def account_of(user: str, system_group: str) -> Account:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise BundleError(f"There is no system account {user!r} on this machine.", hint="Ask its administrators.") from None
+        raise BundleError(
+            f"There is no system account {user!r} on this machine.", hint="Ask its administrators."
+        ) from None
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
     if entry.pw_uid < _SMALLEST_UID or wanted not in groups:
         raise BundleError(
@@ -105,7 +107,7 @@ def create(base: str, account: Account | None) -> Places:
 
 
 def remove(places: Places, account_name: str | None) -> list[str]:
-    """Removes both folders; returns what could not be removed. With an account, that user's own process empties them."""
+    """Removes both folders; returns what could not be removed. With an account, that user's own process does it."""
     left = []
     for path in (places.files_dir, places.cache_dir):
         try:
@@ -140,8 +142,8 @@ def _empty_as(path: str, account_name: str) -> None:
 def why_eos_refuses(path: str, *, uid: int, gid: int) -> str:
     """Why eosxd would not take a token below `path` from this user, or "".
 
-    It opens every folder of the path with the caller's uid and gid alone (no supplementary groups) and without following
-    links, so each needs read and search permission for exactly those.
+    It opens every folder of the path with the caller's uid and gid alone (no supplementary groups) and follows no link,
+    so each needs read and search permission for exactly those.
     """
     folder = Path("/")
     for part in Path(path).parts:

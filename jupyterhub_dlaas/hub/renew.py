@@ -18,7 +18,7 @@ _PER_SECOND, _BURST = 1 / 30, 3
 
 
 def handlers() -> list[tuple[str, type[web.RequestHandler]]]:
-    """Routes below the hub's prefix. The default server is `/dlaas/servers/auth-type` (or with an empty name in between)."""
+    """Routes below the hub's prefix. The default server's is `/dlaas/servers/auth-type`, it having no name."""
     return [(r"/dlaas/renew", RenewHandler), (r"/dlaas/servers(?:/([^/]*))?/auth-type", AuthTypeHandler)]
 
 
@@ -51,7 +51,7 @@ class OwnHandler(BaseHandler):
     def own_spawners(self) -> list[Any]:
         """The caller's servers with the data lake that run or start, by name."""
         spawners = self.current_user.spawners.items()
-        return [spawner for _, spawner in sorted(spawners) if isinstance(spawner, DLaaSSpawnerMixin) and spawner.active]
+        return [spawner for _, spawner in sorted(spawners) if spawner.active and isinstance(spawner, DLaaSSpawnerMixin)]
 
     def may_use(self, spawner: Any) -> bool:
         """A cookie may use all the user's servers; a token those that it can open, so a server's own token itself."""
@@ -126,6 +126,4 @@ def _within(settings: dict[str, Any], name: str) -> None:
     limits: dict[str, TokenBucket] = settings.setdefault("dlaas_renew_limits", {})
     wait = limits.setdefault(name, TokenBucket(_PER_SECOND, _BURST)).take(time.monotonic())
     if wait > 0:
-        error = Refused(429, f"You have just renewed. Try again in {math.ceil(wait)} seconds.")
-        error.headers = {"Retry-After": str(math.ceil(wait))}
-        raise error
+        raise Refused(429, f"You have just renewed. Try again in {math.ceil(wait)} seconds.", retry_after=wait)

@@ -1,11 +1,12 @@
-"""What every spawner of the data lake does, wherever its servers run: choose, get access, pin an agent token, tell the steps.
+"""What every spawner of the data lake does, wherever its servers run: choose, get access, pin a token, tell the steps.
 
-A spawner is `class X(DLaaSSpawnerMixin, SomeSpawner)`. Its `start` calls `open_data_lake()` and hands the credential to the
-agent; `clear_state`, which JupyterHub calls at every end of a server, closes everything again.
+A spawner is `class X(DLaaSSpawnerMixin, SomeSpawner)`. Its `start` calls `open_data_lake()` and hands the credential to
+the agent; `clear_state`, which JupyterHub calls at every end of a server, closes everything again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,9 @@ from sqlalchemy import inspect
 from tornado import web
 
 from jupyterhub_dlaas.bundle.paths import Places
-from jupyterhub_dlaas.bundle.token import TokenState, Trouble
+from jupyterhub_dlaas.bundle.token import TokenState
 from jupyterhub_dlaas.catalogue.offer import Choice, Offer, choose
-from jupyterhub_dlaas.errors import ConfigError, DeadSession, DLaaSError, IAMError, OptionsError
+from jupyterhub_dlaas.errors import ConfigError, DLaaSError, OptionsError
 from jupyterhub_dlaas.hub import options
 from jupyterhub_dlaas.hub.agents import Report
 from jupyterhub_dlaas.hub.bundles import why_missing
@@ -30,9 +31,11 @@ _PREVIOUS = "dlaas_previous"
 class Refused(web.HTTPError):
     """No server, and a sentence that says why: shown by the spawn page, its progress, and the REST API alike."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, *, retry_after: float | None = None) -> None:
         super().__init__(status, sentence.replace("%", "%%"))
         self.jupyterhub_message = sentence
+        # JupyterHub's error writers send these.
+        self.headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
 
 
 class DLaaSSpawnerMixin:
@@ -75,17 +78,21 @@ class DLaaSSpawnerMixin:
     async def render_options_form(self) -> str:
         """The Server Options page's form; empty where there is nothing to choose or nothing is offered."""
         offers = self.dlaas.offers(self.user)
-        return options.render_form(offers, self.previous) if options.needs_page(offers) else ""
+        if not options.needs_page(offers):
+            return ""
+        try:
+            return options.render_form(offers, self.previous)
+        except OptionsError as error:
+            raise Refused(error.status, error.sentence()) from None
 
-    def run_options_from_form(self, form_data: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """One value per field, as over REST; the gate refuses everything else."""
-        return {
-            key: values[0] if len(values) == 1 else list(values)
-            for key, values in form_data.items()
-            if key != "_xsrf"  # JupyterHub's own field
-        }
+    def run_options_from_form(self, form_data: Mapping[str, list[Any]]) -> dict[str, str]:
+        """User options of the posted form, as REST has them. Raises Refused (400) for fields it does not have."""
+        try:
+            return options.from_form(form_data)
+        except OptionsError as error:
+            raise Refused(error.status, error.sentence()) from None
 
-    def options_from_query(self, query_data: Mapping[str, list[Any]]) -> dict[str, Any]:
+    def options_from_query(self, query_data: Mapping[str, list[Any]]) -> dict[str, str]:
         """Options in the address of the spawn page pass the same way."""
         return self.run_options_from_form(query_data)
 
@@ -96,8 +103,8 @@ class DLaaSSpawnerMixin:
 
     def choose(self, user_options: Mapping[str, Any]) -> Choice:
         """The one gate for form, REST and remembered options. Raises Refused (400 or 403) with what is allowed."""
-        # JupyterHub stored the options before anybody checked them and would use them again at every later start without
-        # options. What is remembered is the last choice that passed, in our own state.
+        # JupyterHub stored the options before anybody checked them and would use them again at every later start
+        # without options. What is remembered is the last choice that passed, in our own state.
         self.orm_spawner.user_options = {}
         inspect(self.orm_spawner).session.commit()
         try:
@@ -150,33 +157,32 @@ class DLaaSSpawnerMixin:
         """
         choice = self.choice or self.choose(self.user_options)
         self.steps.add(f"Preparing {choice.offer.environment.display_name or choice.offer.id}", 5)
-        states = await self._tokens(choice)
+        states = await self.dlaas.keeper.tokens(self.user, choice.offer.audiences, at_least=60)
+        if self.dlaas.keeper.needs_login(self.user.name):
+            raise Refused(403, "Your login at IAM has ended. Log out and in again, then start the server.")
         for key in choice.offer.audiences:
             self.steps.add(token_step(key, states.get(key)), 15)
-        missing = [key for key in self.required_audiences(choice) if (state := states.get(key)) is None or not state.token]
-        if missing:
-            reasons = " ".join(f"{key}: {why_missing(states.get(key))}" for key in missing)
-            labels = {states[key].problem.label for key in missing if key in states and states[key].problem}
-            raise Refused(
-                503 if labels == {"outage"} else 403,
-                f"{choice.offer.environment.display_name or choice.offer.id} cannot work without access to "
-                f"{', '.join(missing)}. {reasons}",
-            )
+        self._refuse_without(choice, states)
         self.dlaas.refresh.watch(self.user)
         credential: Secret = await self.dlaas.agents.mint(self)
         self.save_state()
         return credential
 
-    async def _tokens(self, choice: Choice) -> dict[str, TokenState]:
-        audiences = choice.offer.audiences
-        try:
-            states: dict[str, TokenState] = await self.dlaas.keeper.tokens(self.user, audiences, at_least=60)
-        except DeadSession as error:
-            raise Refused(403, error.sentence()) from None
-        except IAMError as error:
-            trouble = Trouble(error.label, error.sentence(), self.dlaas.clock.now())
-            return {key: TokenState(key, None, None, None, trouble) for key in audiences}
-        return states
+    def _refuse_without(self, choice: Choice, states: Mapping[str, TokenState]) -> None:
+        lacking = {
+            key: state
+            for key in self.required_audiences(choice)
+            if (state := states.get(key)) is None or state.token is None
+        }
+        if not lacking:
+            return
+        problems = [state.problem for state in lacking.values() if state is not None and state.problem is not None]
+        reasons = " ".join(f"{key}: {why_missing(state)}" for key, state in lacking.items())
+        raise Refused(
+            503 if problems and all(problem.label == "outage" for problem in problems) else 403,
+            f"{choice.offer.environment.display_name or choice.offer.id} cannot work without access to "
+            f"{', '.join(lacking)}. {reasons}",
+        )
 
     def close_data_lake(self) -> None:
         """Revokes the agent's token; when this was the user's last server, renewal ends, too."""

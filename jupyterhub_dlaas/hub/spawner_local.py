@@ -130,14 +130,14 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         """Whom the server runs as; None is the hub's own user."""
         if self.internal_ssl:
             raise ConfigError(
-                "c.JupyterHub.internal_ssl does not work with LocalDLaaSSpawner: its agents have no client certificate.",
+                "c.JupyterHub.internal_ssl does not work with LocalDLaaSSpawner: agents have no client certificate.",
                 hint="Turn it off; on one machine the hub listens on the loopback interface.",
             )
         if self.allow_shared_uid:
             return None
         if os.geteuid() != 0:
             raise ConfigError(
-                "The hub is not run by root, so all servers would run as one system user and could read each other's tokens.",
+                "The hub is not run by root, so all servers would run as one user and could read each other's tokens.",
                 hint="Run it as root with c.LocalDLaaSSpawner.system_group, or, for a demonstration, "
                 "set c.LocalDLaaSSpawner.allow_shared_uid = True.",
             )

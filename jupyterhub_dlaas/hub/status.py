@@ -95,4 +95,8 @@ def audience_model(key: str, state: TokenState | None, now: float) -> dict[str, 
 
 
 def _iso(instant: float | None) -> str | None:
-    return None if instant is None else datetime.datetime.fromtimestamp(instant, datetime.UTC).isoformat(timespec="seconds")
+    return (
+        None
+        if instant is None
+        else datetime.datetime.fromtimestamp(instant, datetime.UTC).isoformat(timespec="seconds")
+    )

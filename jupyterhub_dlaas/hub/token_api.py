@@ -1,14 +1,13 @@
 """`GET /hub/dlaas/bundle` and `POST /hub/dlaas/report`: what an agent asks the hub, and what it tells it.
 
 The caller is known by one thing alone: the `Authorization` header holds the token that the hub pinned to a server which
-runs now. Cookies, `?token=` and scopes are not looked at. So none of JupyterHub's work to find out who calls and what they may
-do is done here: a call is one look-up of the token, does not write to the database, refreshes nobody's login and is
-nobody's activity.
+runs now. Cookies, `?token=` and scopes are not looked at. So none of JupyterHub's work to find out who calls and what
+they may do is done here: a call is one look-up of the token, does not write to the database, refreshes nobody's login
+and is nobody's activity.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ from jupyterhub_dlaas.bundle.mounts import MountState
 from jupyterhub_dlaas.hub.agents import Report, RunningServer
 from jupyterhub_dlaas.hub.bundles import NotLoaded, ask_again_seconds, bundle_of
 from jupyterhub_dlaas.hub.limits import TokenBucket
+from jupyterhub_dlaas.hub.spawner_common import Refused
 from jupyterhub_dlaas.oidc.redact import redact
 
 ASK_AGAIN_HEADER = "Dlaas-Ask-Again"
@@ -65,7 +65,7 @@ class AgentHandler(APIHandler):
         """Raises 429 with `Retry-After` when this server asks too often."""
         wait = limit.take(time.monotonic())
         if wait > 0:
-            raise _later(429, "This server's agent asks too often.", wait)
+            raise Refused(429, "This server's agent asks too often.", retry_after=wait)
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -88,7 +88,7 @@ class BundleHandler(AgentHandler):
         try:
             rendered = await bundle_of(self.dlaas, self.server)
         except NotLoaded:
-            raise _later(503, "The hub is still loading this user's session.", 5.0) from None
+            raise Refused(503, "The hub is still loading this user's session.", retry_after=5) from None
         seconds = ask_again_seconds(self.dlaas, self.server.spawner.user.name, rendered)
         self.set_header(ASK_AGAIN_HEADER, f"{seconds:.1f}")
         self.set_header("ETag", rendered.etag)
@@ -144,9 +144,3 @@ class _ReportBody(pydantic.BaseModel):
             old = known.get((item.name, item.path))
             mounts.append(replace(state, since=old.since) if old and old.alive == state.alive else state)
         return Report(tuple(mounts), tuple(redact(problem) for problem in self.problems), self.files, now)
-
-
-def _later(status: int, message: str, seconds: float) -> web.HTTPError:
-    error = web.HTTPError(status, message)
-    error.headers = {"Retry-After": str(math.ceil(seconds))}  # JupyterHub's error writer sends these
-    return error
