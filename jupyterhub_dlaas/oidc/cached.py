@@ -52,6 +52,11 @@ class Cached(Generic[T]):
         # A caller that gives up does not take the request away from the others.
         return await asyncio.shield(self._start())
 
+    @property
+    def fetching(self) -> bool:
+        """Whether a request is under way, which `renew` would join."""
+        return self._task is not None and not self._task.done()
+
     def _waiting(self) -> bool:
         if self._error is None:
             return False
@@ -61,7 +66,7 @@ class Cached(Generic[T]):
         return 0 <= self._clock.now() - self._failed_at < back_off
 
     def _start(self) -> asyncio.Task[T]:
-        if self._task is None or self._task.done():
+        if self._task is None or not self.fetching:
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(_retrieve)
         return self._task

@@ -32,7 +32,7 @@ def unverified_claims(token: Secret) -> dict[str, Any]:
 def expiry(token: Secret, *, expires_in: float | None, now: float) -> float:
     """When a token just received ends, in epoch seconds of the hub's clock.
 
-    `expires_in` (seconds from now) needs no agreement of clocks, `exp` in the token does. The earlier of the two counts;
+    `expires_in` (seconds from now) needs no agreement of clocks, `exp` in the token does. The earlier of them counts;
     an `exp` that has passed beside an `expires_in` that has not is taken for a clock that is off.
     """
     ends: list[float] = []

@@ -1,12 +1,14 @@
 """Sorts what IAM answered into the seven classes that matter to a session.
 
-`error` alone misleads: INDIGO IAM says 401 `invalid_token` for a spent refresh token, Keycloak says 400 `invalid_request`
-for nearly everything. So status, `error` and `error_description` are looked at together, in the rules of
-`jupyterhub_dlaas.oidc.rules`. Only an answer listed there proves a dead session; whatever is not known keeps it.
+`error` alone misleads: INDIGO IAM says 401 `invalid_token` for a spent refresh token, Keycloak
+400 `invalid_request` for nearly everything. So status, `error` and `error_description` are looked at together, in the
+rules of `jupyterhub_dlaas.oidc.rules`. Only an answer listed there proves a dead session; whatever is not known keeps
+it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
 import time
@@ -36,8 +38,8 @@ def classify(
 ) -> IAMError:
     """The error that an answer stands for; to be called for everything but a good answer, and it never raises.
 
-    `audience` is the key asked for; `now` epoch seconds, for a Retry-After that is a date; `issuer_url` where a user can
-    act; `hide` the secrets that were sent, so that they are not in `reason` even when IAM quotes them.
+    `audience` is the key asked for; `now` epoch seconds, for a Retry-After that is a date; `issuer_url` where a user
+    can act; `hide` the secrets that were sent, so that they are not in `reason` even when IAM quotes them.
     """
     error, description = _said(operation, answer)
     reason = redact(f"{error}: {description}" if error and description else error or description, hide)
@@ -90,10 +92,8 @@ _WHAT: dict[Operation, str] = {
 def _said(operation: Operation, answer: Answer) -> tuple[str, str]:
     """`error` and `error_description` of the body (RFC 6749 section 5.2) or of the challenge (RFC 6750 section 3)."""
     body: Any = None
-    try:
+    with contextlib.suppress(Outage):
         body = answer.json()
-    except Outage:
-        pass
     if isinstance(body, dict) and isinstance(body.get("error"), str):
         description = body.get("error_description")
         return body["error"], description if isinstance(description, str) else ""

@@ -74,8 +74,8 @@ class IAMClient:
 
         INDIGO IAM gives a token for whatever was asked, or for nobody, so the answer is looked at.
         """
-        # The scope is said because INDIGO IAM demands it, the type because Keycloak does. `resource` is never sent: newer
-        # INDIGO IAMs let it override the audience.
+        # The scope is said because INDIGO IAM demands it, the type because Keycloak does. `resource` is never sent:
+        # newer INDIGO IAMs let it override the audience.
         form = {
             "grant_type": _EXCHANGE,
             "subject_token": subject.reveal(),
@@ -101,7 +101,7 @@ class IAMClient:
         return self._object("userinfo", answer, hide=[access_token])
 
     async def revoke(self, token: Secret) -> None:
-        """Ends a token (RFC 7009); with a refresh token its access token ends, too. Nothing when IAM offers no revocation."""
+        """Ends a token (RFC 7009), and with a refresh token its access token; nothing when IAM offers no revocation."""
         url = (await self._issuer.endpoints()).revocation
         if url is None:
             return
@@ -164,11 +164,11 @@ class IAMClient:
             said = f"is for {redact(', '.join(sorted(aud)))}" if aud else "names no audience"
             raise OperatorError(
                 f"IAM was asked for a token for {audience.audience} and gave one that {said}.",
-                hint=f"An administrator of the hub should check audiences[{audience.key!r}] and its scopes, and the client at IAM.",
+                hint=f"An administrator of the hub should check audiences[{audience.key!r}] and the client at IAM.",
             )
         if not claims.same_issuer(found.get("iss"), self._issuer.url):
             raise OperatorError(
-                f"The token for {audience.audience} is from {redact(str(found.get('iss')))}, not from {self._issuer.url}.",
+                f"The token for {audience.audience} is from {redact(str(found.get('iss')))}, not {self._issuer.url}.",
                 hint="An administrator of the hub should check issuer_url.",
             )
         if grant.expires_at <= self._clock.now():
@@ -187,7 +187,7 @@ def _token(body: dict[str, Any], name: str) -> Secret | None:
 
 
 def _refresh_expiry(token: Secret | None, expires_in: float | None, now: float) -> float | None:
-    """Keycloak says `refresh_expires_in` (0: never, for offline sessions); INDIGO IAM's refresh token is a JWT with `exp`."""
+    """Keycloak says `refresh_expires_in` (0: never, as for offline sessions); INDIGO IAM's is a JWT with `exp`."""
     if token is None:
         return None
     if expires_in is not None:

@@ -84,7 +84,7 @@ class HTTP:
     ) -> Answer:
         """Sends `data` as a form (UTF-8) and returns whatever was answered, redirects and errors included.
 
-        `Outage` when there was no whole answer: no connection, no trust in the certificate, cut off, too late, too long.
+        `Outage` when there was no whole answer: no connection, an untrusted certificate, cut off, too late, too long.
         """
         body = urlencode(data).encode() if data is not None else None
         sent = {**(headers or {}), "Content-Type": _FORM} if body is not None else headers

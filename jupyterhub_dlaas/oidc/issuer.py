@@ -60,7 +60,7 @@ class Issuer:
         self._asked_for_unknown_at: float | None = None
 
     async def endpoints(self) -> Endpoints:
-        """Discovered at the first call, then from memory. `Outage`, or `OperatorError` for a document that cannot be right."""
+        """Discovered at the first call, then from memory. `Outage`, or `OperatorError` for a document that is wrong."""
         return await self._endpoints.get()
 
     @property
@@ -103,15 +103,17 @@ class Issuer:
         try:
             return keys.verify(id_token)
         except UnknownKey as unknown:
-            now = self._clock.now()
-            asked = self._asked_for_unknown_at
-            if asked is not None and 0 <= now - asked < UNKNOWN_KEY_SECONDS:
-                raise Outage(
-                    f"{self.url} signed with a key that the hub does not know yet ({redact(unknown.kid)}).",
-                    hint="Log in again in a minute.",
-                    retry_after=UNKNOWN_KEY_SECONDS - (now - asked),
-                ) from None
-            self._asked_for_unknown_at = now
+            # Whoever comes while the keys are on their way waits for them like the first one.
+            if not self._keys.fetching:
+                now = self._clock.now()
+                asked = self._asked_for_unknown_at
+                if asked is not None and 0 <= now - asked < UNKNOWN_KEY_SECONDS:
+                    raise Outage(
+                        f"{self.url} signed with a key that the hub does not know yet ({redact(unknown.kid)}).",
+                        hint="Log in again in a minute.",
+                        retry_after=UNKNOWN_KEY_SECONDS - (now - asked),
+                    ) from None
+                self._asked_for_unknown_at = now
         keys = await self._keys.renew()
         try:
             return keys.verify(id_token)
@@ -125,7 +127,7 @@ class Issuer:
         document = await self._fetch("discovery", url)
         if not claims.same_issuer(document.get("issuer"), self.url):
             raise OperatorError(
-                f"The issuer is set to {self.url}, but the one found there calls itself {_quoted(document.get('issuer'))}.",
+                f"The issuer is set to {self.url}, but what is there calls itself {_quoted(document.get('issuer'))}.",
                 hint=f"{_ADMINISTRATOR} Set issuer_url to the issuer's own name.",
             )
 

@@ -12,15 +12,12 @@ from jupyterhub_dlaas.errors import OperatorError
 from jupyterhub_dlaas.oidc.secret import Secret
 
 KEY_TYPES = {
-    **{name: "RSA" for name in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")},
-    **{name: "EC" for name in ("ES256", "ES384", "ES512")},
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+    **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
 }
 """Every algorithm that is accepted: never `none`, and never HMAC, whose key would be a public one."""
 
-_UNCHECKED = {
-    name: False
-    for name in ("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss", "verify_sub", "verify_jti")
-}
+_UNCHECKED = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
 
 class UnknownKey(Exception):  # noqa: N818 - a question for the caller (fetch again?), not an error for a person
@@ -47,7 +44,7 @@ class KeySet:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> KeySet:
-        """Keeps what can verify a signature. Keycloak's set also has encryption keys, and a set may hold kinds unknown here."""
+        """Keeps what can verify a signature: a set may hold encryption keys (Keycloak's does) and unknown kinds."""
         keys = []
         entries = document.get("keys")
         for entry in entries if isinstance(entries, list) else []:

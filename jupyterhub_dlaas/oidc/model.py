@@ -33,7 +33,7 @@ class AudienceSpec:
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", key):
             raise ConfigError(
                 f"audiences[{key!r}]: the key has to be a plain name, because a file is named after it.",
-                hint="Use letters, digits, dots, dashes and underscores, and put the real audience in its field 'audience'.",
+                hint="Use letters, digits, dots, dashes and underscores; the real audience goes into 'audience'.",
             )
         if not isinstance(settings, Mapping):
             raise ConfigError(

@@ -17,8 +17,8 @@ LIMIT = 300
 _PLACEHOLDER = "<redacted>"
 # The letters of tokens: base64url, plain base64, and either of them percent-encoded.
 _LETTER = r"[A-Za-z0-9_\-+/=~%]"
-# Any JSON object begins with `{`, so the first part of every JWT begins with `e`, then one of w, y, 3, 1 or A; nearly always
-# `ey`. The dots may be percent-encoded, and the signature is empty in `alg: none`.
+# Any JSON object begins with `{`, so the first part of every JWT begins with `e`, then one of w, y, 3, 1 or A; it is
+# nearly always `ey`. The dots may be percent-encoded, and the signature is empty in `alg: none`.
 _JWT = re.compile(rf"(?<![A-Za-z0-9_\-])e[wyA31]{_LETTER}{{6,}}(?:\.{_LETTER}*)*")
 _DOTTED = re.compile(rf"{_LETTER}{{16,}}\.{_LETTER}{{16,}}(?:\.{_LETTER}*)*")
 _RUN = re.compile(rf"{_LETTER}{{16,}}")

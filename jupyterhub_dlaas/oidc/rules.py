@@ -22,9 +22,11 @@ from jupyterhub_dlaas.errors import (
 
 @dataclass(frozen=True)
 class Rule:
-    """`operations` "*" is any; `status` a code or its first digit ("5"); `error` "*" is any; `text` is searched in the description.
+    """One row: the answer it speaks of, its class, and what a person is told.
 
-    `message` and `hint` may use {audience}, {what}, {status}, {reason} and {issuer}. `act_at_issuer`: the user goes there.
+    `operations` and `error` are names, or "*" for any; `status` are codes or first digits ("5"); `text` is searched in
+    the description. `message` and `hint` may use {audience}, {what}, {status}, {reason} and {issuer}; with
+    `act_at_issuer` the error carries the issuer's address for the user to go to.
     """
 
     operations: str
@@ -48,6 +50,7 @@ class Rule:
 
 _WAIT = "Nothing is lost. This is tried again by itself; if it lasts, ask the administrators of IAM."
 _ADMIN = "Ask the administrators of the hub: "
+_SUSPENDED = "Ask the administrators of your VO in IAM ({issuer}); logging in again does not help."
 _LOGIN = "Log in again. Running servers go on and get new tokens by themselves."
 _AGAIN = "The hub renews the session once and asks again by itself; if it stays, log out and in again."
 _SECRET = (
@@ -58,15 +61,15 @@ _AUDIENCE_HINT = _ADMIN + "they should check audiences[{audience!r}], its scopes
 _BUG = _ADMIN + "this is a fault of the hub's software and should be reported with this sentence."
 _GRANT = _ADMIN + "an administrator of IAM has to give the grant type to the hub's client; self-registration cannot."
 
-_WRONG_SECRET = "IAM does not accept the hub's client id and secret."
+_NOT_KNOWN = "IAM does not accept the hub's client id and secret."
 _REFUSED = "IAM refused {what}: {reason}."
 _CONSENT = "IAM wants your consent before it gives {what}."
 _STALE = "IAM does not accept the session's access token any more."
 _DEAD = "Your session at IAM has ended: {reason}."
 
 RULES = (
-    # -- outages: whatever the operation. A 500 is also what INDIGO says to a missing subject_token or PKCE verifier, but the
-    #    hub always sends both.
+    # -- outages: whatever the operation. A 500 is also INDIGO IAM's answer to a missing subject_token or PKCE verifier,
+    #    but the hub always sends both.
     Rule("*", "5 429 408", "*", "", Outage, "IAM cannot answer now (HTTP {status}).", _WAIT),
     Rule("*", "2", "*", "", Outage, "IAM answered {what} with something that is no answer.", _WAIT),
     # -- the user has something to do at IAM
@@ -79,9 +82,9 @@ RULES = (
          "Log out and in again and agree on IAM's page.", act_at_issuer=True),
     # -- the account is suspended: the refresh token is good again as soon as it is not
     Rule("refresh code exchange", "401", "unauthorized", "is not active", AccountDisabled,
-         "IAM says that your account is suspended.", "Ask the administrators of your VO in IAM ({issuer}); logging in again does not help."),
+         "IAM says that your account is suspended.", _SUSPENDED),
     Rule("refresh", "400", "invalid_grant", "^User disabled", AccountDisabled,
-         "IAM says that your account is suspended.", "Ask the administrators of your VO in IAM ({issuer}); logging in again does not help."),
+         "IAM says that your account is suspended.", _SUSPENDED),
     # -- refresh: the only answers that prove a dead session
     Rule("refresh", "400", "invalid_grant", "Token client and authorized client don.t match", OperatorError,
          "Your session was begun with another client of IAM than the hub uses now.",
@@ -92,32 +95,34 @@ RULES = (
     Rule("refresh", "400", "invalid_grant", "", DeadSession, _DEAD, _LOGIN),
     Rule("refresh", "401", "invalid_token", "", DeadSession, _DEAD, _LOGIN),
     # -- a login's code: spent, too old, or of another login
-    Rule("code", "400", "invalid_grant", "", DeadSession, "This login was used already or took too long.", "Log in again."),
+    Rule("code", "400", "invalid_grant", "", DeadSession,
+         "This login was used already or took too long.", "Log in again."),
     Rule("code", "400", "invalid_request", "", OperatorError, _REFUSED, _BUG),
     # -- the hub's own client
-    Rule("*", "401", "unauthorized", "Bad credentials", OperatorError, _WRONG_SECRET, _SECRET),
+    Rule("*", "401", "unauthorized", "Bad credentials", OperatorError, _NOT_KNOWN, _SECRET),
     Rule("*", "401", "invalid_client unauthorized_client", "Unauthorized grant type", OperatorError,
          "IAM does not let the hub's client use this grant.", _GRANT),
-    Rule("*", "401", "unauthorized_client", "", OperatorError, _WRONG_SECRET, _SECRET),
-    Rule("code refresh exchange revoke", "401", "invalid_client", "", OperatorError, _WRONG_SECRET, _SECRET),
+    Rule("*", "401", "unauthorized_client", "", OperatorError, _NOT_KNOWN, _SECRET),
+    Rule("code refresh exchange revoke", "401", "invalid_client", "", OperatorError, _NOT_KNOWN, _SECRET),
     Rule("*", "400", "unsupported_grant_type", "", OperatorError, _REFUSED, _GRANT),
     # -- exchange: entitlement and audience
     Rule("exchange", "400", "invalid_request", "^Requested audience not available", NoEntitlement,
          "IAM does not give you access to {audience}.",
-         "Ask the administrators of your VO whether your account is entitled to {audience}. If nobody gets it, the administrators "
-         "of the hub should check the scopes of audiences[{audience!r}]."),
+         "Ask the administrators of your VO whether your account is entitled to {audience}. If nobody gets it, the "
+         "administrators of the hub should check the scopes of audiences[{audience!r}]."),
     Rule("exchange", "400", "invalid_client", "^(Audience not found|Client disabled)", OperatorError,
          "IAM does not know the audience {audience}, or it is switched off there.", _AUDIENCE_HINT),
     Rule("exchange", "400", "invalid_request", "exchange is not enabled", OperatorError,
          "IAM does not let the hub's client exchange tokens.", _GRANT),
-    Rule("exchange", "400", "invalid_request", "subject_token|requested_token_type|actor", OperatorError, _REFUSED, _BUG),
+    Rule("exchange", "400", "invalid_request", "subject_token|requested_token_type|actor.token",
+         OperatorError, _REFUSED, _BUG),
     Rule("exchange", "400", "invalid_request", "scope", OperatorError, _REFUSED, _AUDIENCE_HINT),
     Rule("exchange", "400", "invalid_scope invalid_target", "", OperatorError, _REFUSED, _AUDIENCE_HINT),
     Rule("*", "403", "access_denied", "^Realm not enabled", OperatorError,
          "The realm is switched off at IAM.", "Ask the administrators of IAM; the hub tries again by itself."),
     Rule("exchange", "403", "access_denied", "", OperatorError, _REFUSED, _AUDIENCE_HINT),
-    # -- the subject. Keycloak's "Invalid token" may also be a dead session: the refresh that follows tells. The same is done
-    #    for what is not known, because one refresh harms nothing.
+    # -- the subject. Keycloak's "Invalid token" may also be a dead session: the refresh that follows tells. The same is
+    #    done for what is not known, because one refresh harms nothing.
     Rule("exchange", "401", "invalid_token", "", StaleSubject, _STALE, _AGAIN),
     Rule("exchange", "400", "invalid_request invalid_grant", "", StaleSubject, _STALE, _AGAIN),
     Rule("userinfo", "401", "*", "", StaleSubject, _STALE, _AGAIN),
@@ -126,7 +131,8 @@ RULES = (
     # -- addresses
     Rule("*", "404", "*", "", OperatorError, "There is no IAM where the hub looks for it (HTTP 404).",
          _ADMIN + "they should check issuer_url ({issuer})."),
-    Rule("*", "3", "*", "", OperatorError, "IAM sends the hub to another address (HTTP {status}), which it does not follow.",
+    Rule("*", "3", "*", "", OperatorError,
+         "IAM sends the hub to another address (HTTP {status}), and the hub does not follow.",
          _ADMIN + "issuer_url ({issuer}) has to be the final address, https included."),
 )  # fmt: skip
 
