@@ -95,6 +95,9 @@ class _Reader:
         # An alias to something around itself has no end either.
         if len(path) > MAX_DEPTH:
             raise _TooMuchError("the file is nested too deeply", line)
+        if not isinstance(node, ScalarNode) and str(node.tag) not in {_PREFIX + "map", _PREFIX + "seq"}:
+            self.report(path, f"the tag {node.tag} is not allowed here", line)
+            return None
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):

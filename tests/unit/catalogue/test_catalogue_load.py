@@ -1,0 +1,248 @@
+"""Catalogue files: what is read, and that everything wrong is told at once, where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from jupyterhub_dlaas.catalogue.grants import Grant, exceeds
+from jupyterhub_dlaas.catalogue.load import advice, load, parse, schema
+from jupyterhub_dlaas.errors import CatalogueError
+
+EXAMPLES = Path(__file__).parents[3] / "config" / "catalogues"
+EXAMPLE_GRANTS = {
+    "escape": Grant(
+        groups={"escape"},
+        audiences=["rucio", "eos-eulake"],
+        hosts=["rucio.example.org", "rucio-auth.example.org", "rucio-ui.example.org"],
+        images=["registry.example.org/escape/*"],
+        host_paths=["/var/eos", "/var/scratch", "/var/cvmfs"],
+        max_resources={"cpu": 8, "memory": "32G"},
+    ),
+    "ska": Grant(
+        groups={"ska"},
+        audiences=["ska-rucio"],
+        hosts=["rucio.ska.example.org"],
+        images=["registry.example.org/ska/*"],
+    ),
+}
+ENVIRONMENT = "environments:\n- {name: root, image: 'x.org/root:1'}\n"
+
+
+def problems(text: str) -> list[str]:
+    return [str(problem) for problem in load(text, "f.yaml").problems]
+
+
+@pytest.mark.parametrize("name", EXAMPLE_GRANTS)
+def test_the_examples_are_sound_and_within_their_grants(name: str) -> None:
+    catalogue = parse((EXAMPLES / f"{name}.yaml").read_text(), name)
+    assert exceeds(catalogue, EXAMPLE_GRANTS[name]) == []
+    assert advice(catalogue) == []
+
+
+@pytest.mark.parametrize("name", EXAMPLE_GRANTS)
+def test_the_examples_fit_the_json_schema(name: str) -> None:
+    jsonschema.validate(YAML(typ="safe").load(EXAMPLES / f"{name}.yaml"), schema())
+
+
+def test_defaults_are_filled_in() -> None:
+    catalogue = parse((EXAMPLES / "ska.yaml").read_text(), "ska")
+    instance = catalogue.rucio_instances["ska"]
+    assert (instance.auth_host, instance.display_name) == ("https://rucio.ska.example.org", "SKA Data Lake")
+    assert catalogue.environments[0].auth_types == ("oidc",)
+
+
+def test_scratch_is_writable_and_everything_else_is_not() -> None:
+    storages = parse((EXAMPLES / "escape.yaml").read_text(), "escape").storages
+    assert {name: storage.read_only for name, storage in storages.items()} == {
+        "eulake": True,
+        "scratch": False,
+        "cvmfs": True,
+    }
+
+
+def test_sizes_are_powers_of_1024_as_in_jupyterhub() -> None:
+    text = "vo: x\nenvironments:\n- {name: a, image: 'a:1', resources: {s: {cpu: 0.5, memory: 1.5G}}}\n"
+    assert parse(text, "f").environments[0].resources["s"].memory == 3 * 2**29
+
+
+def test_anchors_and_merges_can_be_used() -> None:
+    text = (
+        "vo: x\nenvironments:\n- &a {name: a, image: 'a:1', description: A}\n- {<<: *a, name: b}\n"  # the usual idiom
+    )
+    assert [(env.name, env.description) for env in parse(text, "f").environments] == [("a", "A"), ("b", "A")]
+
+
+def test_every_problem_of_a_file_is_told_at_once_with_its_line() -> None:
+    text = """\
+vo: Escape
+vo: escape
+rucio_instances:
+  a: {rucio_host: 'ftp://x', audience: rucio, mode: download}
+  b: {rucio_host: 'https://x.org', audience: rucio, mode: replica}
+storages:
+  s: {type: secret, mount_path: /s}
+  t: {type: scratch, host_path: /var/t, mount_path: /t}
+environments:
+- name: root
+  image: x.org/a/../root:1
+- {name: ok, image: 'x.org/ok:1', rucio: [c], storages: [t, u], descripton: hello}
+- {name: fine, image: 'x.org/ok:1', storages: [u]}
+"""
+    with pytest.raises(CatalogueError) as error:
+        parse(text, "escape.yaml")
+    assert [(problem.line, problem.field) for problem in error.value.problems] == [
+        (1, "vo"),
+        (2, "vo"),
+        (4, "rucio_instances.a.rucio_host"),
+        (5, "rucio_instances.b"),
+        (7, "storages.s"),
+        (11, "environments[0].image"),
+        (12, "environments[1].descripton"),
+        (13, "environments[2].storages[0]"),
+    ]
+    assert (
+        "escape.yaml:12: environments[1].descripton: there is no field descripton here; did you mean description?"
+        in (str(error.value))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "f.yaml:1: the file is empty"),
+        ("just words", "f.yaml:1: has to be a mapping (name: value)"),
+        ("vo: [", "this is not YAML"),
+        ("vo: x\n---\nvo: y\n", "expected a single document"),
+        ("vo: \x01", "this is not YAML"),
+        ("vo: !!python/object/apply:os.system [id]\n", "f.yaml:1: vo: the tag tag:yaml.org,2002:python"),
+        ("vo: !!python/name:os.system x\n", "is not allowed here"),
+        ("vo: x\nvo: x\n" + ENVIRONMENT, "f.yaml:2: vo: vo appears twice; the first is in line 1"),
+        ("a: &a [*a]\n", "nested too deeply"),
+        ("[" * 2000, "nested too deeply"),
+        ("a: " + "1" * 5000, "this number cannot be read"),
+        ("# " + "x" * 300_000, "larger than 256 KiB"),
+        (
+            "\n".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" if i else "a1: &a1 [x]" for i in range(9)),
+            "aliases",
+        ),
+    ],
+)
+def test_yaml_that_cannot_be_read_is_said_so(text: str, said: str) -> None:
+    found = problems(text)
+    assert any(said in problem for problem in found), found
+
+
+def environment(fields: str) -> str:
+    return f"vo: x\nenvironments:\n- {{name: e, image: 'x.org/e:1', {fields}}}\n"
+
+
+def storage(fields: str) -> str:
+    return f"vo: x\nstorages:\n  s: {{{fields}}}\n" + ENVIRONMENT
+
+
+def rucio(fields: str) -> str:
+    return f"vo: x\nrucio_instances:\n  r: {{audience: rucio, mode: download, {fields}}}\n" + ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (environment("description: 'claim-{username}'"), "may not contain { or }"),
+        (environment("description: 'claim-}}'"), "may not contain { or }"),
+        (environment("auth_types: []"), "needs at least one entry"),
+        (environment("auth_types: [kerberos]"), "'kerberos' is not one of 'oidc'"),
+        (environment("auth_types: [oidc, oidc]"), "names a type twice"),
+        (environment("resources: {s: {memory: 2Gi}}"), "'2Gi' is not a size"),
+        (environment("resources: {s: {memory: 0}}"), "greater than 0"),
+        (environment("resources: {s: {cpu: .inf}}"), "finite"),
+        (environment("resources: {s: {cpu: 1, guarantee: {cpu: 2}}}"), "guarantee.cpu is more than the limit"),
+        (environment("resources: {'<b>': {cpu: 1}}"), "'<b>' is not a name"),
+        (environment("rucio: [r]"), "no Rucio instance named r; there are none"),
+        (environment("storages: [s]"), "no storage named s"),
+        (environment("groups: ['']"), "is not a group"),
+        (f"vo: x\n{ENVIRONMENT}- {{name: root, image: 'y:1'}}\n", "another environment named root"),
+        ("vo: x/y\n" + ENVIRONMENT, "'x/y' is not a name"),
+        ("vo: ../y\n" + ENVIRONMENT, "is not a name"),
+        ("vo: x\nenvironments: []\n", "needs at least one entry"),
+        (storage("mount_path: /s"), "type is missing"),
+        (storage("type: secret, mount_path: /s"), "'secret' is no type of storage"),
+        (storage("type: fuse, host_path: var, mount_path: /s"), "not an absolute path"),
+        (storage("type: fuse, host_path: /var/../etc, mount_path: /s"), ". or .. component"),
+        (storage("type: fuse, host_path: /, mount_path: /s"), "whole file system"),
+        (storage("type: fuse, host_path: /v, mount_path: /run/dlaas/x"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: //run//dlaas"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: /run"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: /home/jovyan"), "collides with /home"),
+        (storage("type: fuse, host_path: /v, mount_path: /"), "whole file system"),
+        (storage("type: fuse, host_path: /v, mount_path: /s, path: /t"), "does not lie below mount_path"),
+        (storage("type: eos, host_path: /v, mount_path: /s, audience: a"), "go together"),
+        (
+            storage("type: eos, host_path: /v, mount_path: /s, audience: a, introspection: 'https://i.org/u'"),
+            "a scheme",
+        ),
+        (storage("type: eos, host_path: /v, mount_path: /s, audience: a, introspection: 'i.org:8443/u'"), "a port"),
+        (storage("type: volume, mount_path: /s"), "exactly one of claim, nfs or csi"),
+        (storage("type: volume, mount_path: /s, claim: c, secret: x"), "no field secret"),
+        (storage("type: volume, mount_path: /s, claim: c, nfs: {server: n, path: /x}"), "exactly one of"),
+        (rucio("rucio_host: 'https://user:pw@x.org'"), "user name or password"),
+        (rucio("rucio_host: 'https://x.org/prefix'"), "path or query"),
+        (rucio("rucio_host: 'https://x.org\\@y.org'"), "quote or another character"),
+        (rucio("rucio_host: 'https://x.org:99999'"), "Port out of range"),
+        (rucio("rucio_host: 'https://x.org', rucio_webui_url: 'javascript:alert(1)'"), "not an http or https URL"),
+        (rucio("rucio_host: 'https://x.org', destination_rse: A"), "belong to mode replica"),
+        (rucio("rucio_host: null"), "valid string, it is nothing"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_sentence(text: str, said: str) -> None:
+    found = problems(text)
+    assert len(found) == 1
+    assert said in found[0]
+    assert found[0].startswith("f.yaml:")
+
+
+TWO = """\
+vo: x
+rucio_instances:
+  r: {rucio_host: 'https://x.org', audience: r, destination_rse: R, storage: a}
+storages:
+  a: {type: eos, host_path: /var/eos, mount_path: /eos, path: /eos/a, audience: a, introspection: i.org/u}
+  b: {type: eos, host_path: /var/eos, mount_path: /eos, path: /eos/b, audience: b, introspection: i.org/u}
+  c: {type: eos, host_path: /var/eos, mount_path: /eos, path: /eos/c}
+  d: {type: fuse, host_path: /var/d, mount_path: /eos/d}
+environments:
+- {name: e, image: 'x:1', rucio: [%s], storages: [%s]}
+"""
+
+
+def test_two_eos_instances_may_share_the_nodes_mount() -> None:
+    assert problems(TWO % ("r", "a, c")) == []
+
+
+def test_only_one_eos_storage_with_oauth2_per_environment() -> None:
+    assert problems(TWO % ("", "a, b")) == [
+        "f.yaml:10: environments[0].storages: uses 2 EOS storages with OAuth2 (a, b): EOS reads one token per server"
+    ]
+
+
+def test_replica_mode_needs_the_storage_in_the_environment() -> None:
+    assert "r is in replica mode through the storage a" in problems(TWO % ("r", "c"))[0]
+
+
+def test_mounts_inside_each_other_are_refused() -> None:
+    assert problems(TWO % ("", "d, c")) == ["f.yaml:10: environments[0].storages[0]: d is mounted on or in c (/eos)"]
+
+
+@pytest.mark.parametrize("image", ["x.org/root", "x.org/root:latest"])
+def test_an_image_that_can_change_by_itself_is_warned_of(image: str) -> None:
+    catalogue = parse(f"vo: x\nenvironments:\n- {{name: e, image: '{image}'}}\n", "f")
+    assert [problem.field for problem in advice(catalogue)] == ["environments[0].image"]
+
+
+def test_plain_http_to_another_host_is_warned_of() -> None:
+    loaded = load(rucio("rucio_host: 'http://x.org', auth_host: 'http://127.0.0.1:80'"), "f")
+    assert loaded.catalogue
+    assert [problem.field for problem in advice(loaded.catalogue)] == ["rucio_instances.r.rucio_host"]
