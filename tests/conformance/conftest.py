@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from support.issuers import Peer, peer
 
+from conformance.relying_party import RelyingParty
 from jupyterhub_dlaas.oidc.http import HTTP
-from tests.conformance.relying_party import RelyingParty
-from tests.support.issuers import Peer, peer
 
 __all__ = ["peer"]
 

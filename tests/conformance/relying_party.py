@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from support.issuers import Peer
+from support.login import FormBrowser
+
 from jupyterhub_dlaas.oidc.client import IAMClient
 from jupyterhub_dlaas.oidc.http import HTTP
 from jupyterhub_dlaas.oidc.issuer import Issuer
 from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
-from tests.support.issuers import Peer
-from tests.support.login import login_by_forms
 
 REDIRECT = "http://127.0.0.1:8000/hub/oauth_callback"
 SCOPE = "openid profile email offline_access"
@@ -81,7 +82,7 @@ class RelyingParty:
             "code_challenge_method": "S256",
         }
         url = f"{(await self.issuer.endpoints()).authorization}?{urlencode(query)}"
-        back = await login_by_forms(self.peer.issuer_url, url, user, f"{user}-pw")
+        back = await FormBrowser(self.peer.issuer_url).login(url, user, f"{user}-pw")
         got = {name: values[0] for name, values in parse_qs(urlsplit(back).query).items()}
         assert "code" in got, got
         assert got["state"] == state

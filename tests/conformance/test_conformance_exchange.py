@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.issuers import Peer
 
+from conformance.relying_party import RelyingParty
 from jupyterhub_dlaas.errors import IAMError, StaleSubject
 from jupyterhub_dlaas.oidc import claims
 from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
-from tests.conformance.relying_party import RelyingParty
-from tests.support.issuers import Peer
 
 
 async def outcome(rp: RelyingParty, subject: Secret, audience: AudienceSpec) -> type[IAMError] | None:

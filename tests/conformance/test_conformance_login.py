@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.issuers import Peer
 
+from conformance.relying_party import REDIRECT, RelyingParty
 from jupyterhub_dlaas.errors import DeadSession, OperatorError
 from jupyterhub_dlaas.oidc import claims
-from tests.conformance.relying_party import REDIRECT, RelyingParty
-from tests.support.issuers import Peer
 
 
 async def test_discovery_names_this_issuer_and_its_endpoints(rp: RelyingParty, peer: Peer) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.issuers import Peer
 
+from conformance.relying_party import RelyingParty
 from jupyterhub_dlaas.errors import AccountDisabled, DeadSession, IAMError, Outage, StaleSubject
 from jupyterhub_dlaas.oidc.issuer import Issuer
 from jupyterhub_dlaas.oidc.model import Grant
 from jupyterhub_dlaas.oidc.secret import Secret
-from tests.conformance.relying_party import RelyingParty
-from tests.support.issuers import Peer
 
 
 def refresh_token_of(grant: Grant) -> Secret:

@@ -15,13 +15,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 import urllib.error
 import urllib.request
 from typing import IO
 
-from tests.keycloak.realm import REALM, realm
+from .realm import REALM, realm
 
 VERSION = "26.7.3"
 ADMIN, ADMIN_PASSWORD = "admin", "admin"
@@ -94,6 +95,7 @@ class Keycloak:
         """Starts and waits until the realm answers. KeycloakError with the end of its log if it does not."""
         if self._lock is None:
             self.prepare()
+        assert self._lock is not None
         environment = os.environ | {
             "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
             "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -109,6 +111,7 @@ class Keycloak:
                 stderr=log,
                 env=environment,
                 start_new_session=True,  # kc.sh and its Java are one group, which stop() ends
+                pass_fds=(self._lock.fileno(),),  # should this process be killed, the lock is held while Java lives
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -164,11 +167,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=18090)
     parser.add_argument("--token-seconds", type=int, default=60)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     keycloak = Keycloak(port=options.port, token_seconds=options.token_seconds)
     try:
         keycloak.start()
         print(json.dumps({"issuer_url": keycloak.issuer_url, "admin": f"{ADMIN}/{ADMIN_PASSWORD}"}), flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        while keycloak.running:
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        pass
     finally:
         keycloak.close()
 

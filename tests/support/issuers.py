@@ -1,6 +1,6 @@
 """The issuers that tests run against: the stand-in IAM, and with `DLAAS_TEST_ISSUER=keycloak` a real Keycloak.
 
-In a conftest: `from tests.support.issuers import peer  # noqa: F401`. Where the two differ, `Flavour` says how; a test
+In a conftest: `from support.issuers import peer  # noqa: F401`. Where the two differ, `Flavour` says how; a test
 asks it instead of being skipped.
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from keycloak.realm import REALM
+from keycloak.runner import ADMIN, ADMIN_PASSWORD, Keycloak
 
 from jupyterhub_dlaas.demo.iam import StandInIAM
 from jupyterhub_dlaas.errors import IAMError, NoEntitlement, OperatorError, StaleSubject
 from jupyterhub_dlaas.oidc.clock import Clock
-from tests.keycloak.realm import REALM
-from tests.keycloak.runner import ADMIN, ADMIN_PASSWORD, Keycloak
 
 
 @dataclass(frozen=True)

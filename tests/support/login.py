@@ -116,9 +116,22 @@ class FormBrowser:
                     self.cookies[name] = morsel.value
 
 
-async def login_by_forms(issuer_url: str, authorize_url: str, user: str, password: str) -> str:
-    """Logs in with a fresh browser; returns the URL that the issuer sends it back to (code and state in its query)."""
-    return await FormBrowser(issuer_url).login(authorize_url, user, password)
+async def login_by_forms(session: aiohttp.ClientSession, start_url: str, user: str, password: str) -> str:
+    """Logs in from a page of the hub that leads to the issuer; returns the URL that the issuer sends the browser to.
+
+    `session` keeps the hub's cookies (its jar must accept those of IP addresses); the issuer's are a fresh browser's.
+    LoginRefusedError if the hub shows a page instead, or the issuer refuses.
+    """
+    url = start_url
+    for _ in range(_MAX_STEPS):
+        async with session.get(url, allow_redirects=False) as answer:
+            if answer.status not in (301, 302, 303, 307):
+                said = " ".join(_Page(await answer.text()).text)[:500]
+                raise LoginRefusedError(f"{answer.status} at {urlsplit(url).path}, before the issuer: {said}")
+            url = urljoin(url, answer.headers["Location"])
+        if _origin(url) != _origin(start_url):
+            return await FormBrowser(url).login(url, user, password)
+    raise LoginRefusedError(f"{start_url} does not lead to the issuer")
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import secrets
 import stat
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,10 +16,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import aiohttp
 import jwt
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.login import FormBrowser, LoginRefusedError, login_by_forms
 
 from jupyterhub_dlaas.demo.iam import Settings, StandInIAM
 from jupyterhub_dlaas.demo.iam.model import EXCHANGE
-from tests.support.login import FormBrowser, LoginRefusedError, login_by_forms
 
 REDIRECT = "http://127.0.0.1:8000/hub/oauth_callback"
 SCOPE = "openid profile email offline_access"
@@ -83,12 +86,16 @@ def query_of(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
+async def log_in(iam: StandInIAM, url: str, user: str = "alice", password: str = "alice-pw") -> str:
+    return await FormBrowser(iam.issuer_url).login(url, user, password)
+
+
 async def code_of(iam: StandInIAM) -> str:
-    return query_of(await login_by_forms(iam.issuer_url, authorize_url(iam), "alice", "alice-pw"))["code"]
+    return query_of(await log_in(iam, authorize_url(iam)))["code"]
 
 
 async def test_login_returns_code_and_state_only(iam: StandInIAM) -> None:
-    back = await login_by_forms(iam.issuer_url, authorize_url(iam), "alice", "alice-pw")
+    back = await log_in(iam, authorize_url(iam))
     assert back.startswith(REDIRECT)
     assert set(query_of(back)) == {"code", "state"}
 
@@ -120,16 +127,16 @@ async def test_a_code_works_once(iam: StandInIAM, ask: Asker) -> None:
 
 async def test_wrong_password_and_disabled_account_see_the_login_page_again(iam: StandInIAM) -> None:
     with pytest.raises(LoginRefusedError, match="password is wrong"):
-        await login_by_forms(iam.issuer_url, authorize_url(iam), "alice", "nope")
+        await log_in(iam, authorize_url(iam), password="nope")
     iam.users["alice"].active = False
     with pytest.raises(LoginRefusedError, match="not active"):
-        await login_by_forms(iam.issuer_url, authorize_url(iam), "alice", "alice-pw")
+        await log_in(iam, authorize_url(iam))
 
 
 async def test_deny_and_a_foreign_scope_go_back_as_errors(iam: StandInIAM) -> None:
     denied = await FormBrowser(iam.issuer_url).login(authorize_url(iam), "alice", "alice-pw", decision="deny")
     assert query_of(denied) == {"error": "access_denied", "state": "st"}
-    foreign = await login_by_forms(iam.issuer_url, authorize_url(iam, scope="nosuch"), "alice", "alice-pw")
+    foreign = await log_in(iam, authorize_url(iam, scope="nosuch"))
     assert query_of(foreign)["error"] == "invalid_scope"
 
 
@@ -139,7 +146,7 @@ async def test_deny_and_a_foreign_scope_go_back_as_errors(iam: StandInIAM) -> No
 )
 async def test_an_unregistered_redirect_is_never_followed(iam: StandInIAM, redirect: str) -> None:
     with pytest.raises(LoginRefusedError, match="400"):
-        await login_by_forms(iam.issuer_url, authorize_url(iam, redirect_uri=redirect), "alice", "alice-pw")
+        await log_in(iam, authorize_url(iam, redirect_uri=redirect))
 
 
 async def test_prompt_none_always_wants_a_login(iam: StandInIAM) -> None:
@@ -151,7 +158,7 @@ async def test_prompt_none_always_wants_a_login(iam: StandInIAM) -> None:
 
 async def test_the_aup_is_signed_on_the_way_in(iam: StandInIAM) -> None:
     iam.users["alice"].aup_signed = False
-    assert "code" in query_of(await login_by_forms(iam.issuer_url, authorize_url(iam), "alice", "alice-pw"))
+    assert "code" in query_of(await log_in(iam, authorize_url(iam)))
     assert iam.users["alice"].aup_signed
 
 
@@ -428,3 +435,31 @@ async def test_no_token_is_logged(iam: StandInIAM, ask: Asker, caplog: pytest.Lo
     await ask.exchange(secrets.token_urlsafe() + tokens["access_token"])
     assert "refresh for client dlaas granted" in caplog.text
     assert not any(token in caplog.text for token in (tokens["access_token"], tokens["refresh_token"]))
+
+
+async def test_login_by_forms_starts_at_the_hub_and_ends_with_its_callback(iam: StandInIAM) -> None:
+    async def to_issuer(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": authorize_url(iam), "Set-Cookie": "state=kept; Path=/"})
+
+    hub = web.Application()
+    hub.add_routes([web.get("/hub/oauth_login", to_issuer)])
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with TestServer(hub) as server, aiohttp.ClientSession(cookie_jar=jar) as session:
+        back = await login_by_forms(session, str(server.make_url("/hub/oauth_login")), "alice", "alice-pw")
+        assert back.startswith(REDIRECT)
+        assert [cookie.key for cookie in jar] == ["state"]
+
+
+async def test_its_own_process_speaks_until_it_is_told_to_stop(tmp_path: Any) -> None:
+    command = (sys.executable, "-m", "jupyterhub_dlaas.demo.iam", "--state", str(tmp_path), "--extra-users", "2")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    issuer_url = json.loads(await process.stdout.readline())["issuer_url"]
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{issuer_url}.well-known/openid-configuration") as answer,
+    ):
+        assert (await answer.json())["issuer"] == issuer_url
+    process.terminate()
+    assert await process.wait() == 0
+    assert "user1" in json.loads((tmp_path / "iam.json").read_text())["users"]
