@@ -59,7 +59,8 @@ def _instance(choice: Choice, places: Places, name: str, instance: RucioInstance
         settings["rse_mount_path"] = dict(choice.offer.storages)[instance.storage or ""].path
         settings["path_begins_at"] = instance.path_begins_at
     elif not instance.rucio_ca_cert:
-        # Required in download mode, and an empty one would switch verification off.
+        # Required in download mode, and an empty one would switch verification off. This is where Debian and Ubuntu
+        # images have it; a catalogue for others names its own.
         settings["rucio_ca_cert"] = CA_BUNDLE
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -71,13 +72,15 @@ def cache_db(choice: Choice, *, account: str) -> bytes:
     `account` is the one that downloads and uploads use. The same bytes for the same input and SQLite release.
     """
     params = json.dumps({"account": account} if account else {})
+    # Any row passes the extension's gate: where only certificates are allowed, an oidc row would hide its sign-in form.
+    instances = choice.offer.rucio if "oidc" in choice.offer.environment.auth_types else ()
     with sqlite3.connect(":memory:") as database:
         database.execute(
             'CREATE TABLE "rucioauthcredentials" ("namespace" TEXT NOT NULL, "auth_type" TEXT NOT NULL, '
             '"params" TEXT, PRIMARY KEY ("namespace", "auth_type"))'
         )
         database.executemany(
-            "INSERT INTO rucioauthcredentials VALUES (?, 'oidc', ?)", [(name, params) for name, _ in choice.offer.rucio]
+            "INSERT INTO rucioauthcredentials VALUES (?, 'oidc', ?)", [(name, params) for name, _ in instances]
         )
         database.commit()
         content = database.serialize()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
@@ -40,7 +41,8 @@ def status(as_json: bool) -> None:
     from jupyterhub_dlaas.datalake.report import NoDataLake, collect
 
     try:
-        report = collect(os.environ)
+        with _waiting("Asking Rucio and looking into the mounted folders"):
+            report = collect(os.environ)
     except NoDataLake as error:
         click.echo(str(error), err=True)
         sys.exit(2)
@@ -51,6 +53,13 @@ def status(as_json: bool) -> None:
 
         show(report)
     sys.exit(1 if report.problems else 0)
+
+
+def _waiting(what: str) -> AbstractContextManager[object]:
+    """A sign of life on standard error, where that is a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Asks one Rucio server who the user is, with the real client, in a process of its own.
 
 A process, because the client does not give up by itself: when its token is refused it prints a link, waits for a code
-on standard input, and its commands exit 0 all the same. The child, `python -m jupyterhub_dlaas.datalake.whoami`, gets an
-empty standard input and a limit, and answers with one JSON object.
+on standard input, and its commands exit 0 all the same. The child, `python -m jupyterhub_dlaas.datalake.whoami`, gets
+an empty standard input and a limit, and answers with one JSON object.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ environments:
     rucio: [escape, ska]
     storages: [eulake, scratch]
     xcache_site: CERN-XCACHE
-    auth_types: [oidc, x509, x509_proxy]
+    auth_types: [{auth_types}]
   - name: plain
     image: registry.example.org/escape/plain:1
 """
@@ -69,8 +69,9 @@ def choice(
     eos: str = "/eos/eulake_1",
     scratch: str = "/scratch",
     auth_type: str = "oidc",
+    auth_types: str = "oidc, x509, x509_proxy",
 ) -> Choice:
-    text = CATALOGUE.format(rucio=rucio, ska=ska, eos=eos, scratch=scratch).replace(
+    text = CATALOGUE.format(rucio=rucio, ska=ska, eos=eos, scratch=scratch, auth_types=auth_types).replace(
         "mount_path: /eos", f"mount_path: {eos}" if eos != "/eos/eulake_1" else "mount_path: /eos"
     )
     catalogue = parse(text, "escape.yaml")

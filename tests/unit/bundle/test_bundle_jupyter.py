@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,13 @@ def test_each_instance_has_its_own_token_file():
 
 def test_configuration_has_no_null():
     assert b"null" not in files()["jupyter/jupyter_server_config.json"].content
+
+
+def test_sign_in_is_left_to_the_user_where_only_certificates_are_allowed():
+    content = files(choice(auth_types="x509", auth_type="x509"), auth_type="x509")["cache.db"].content
+    with sqlite3.connect(":memory:") as database:
+        database.deserialize(content)
+        assert database.execute("SELECT count(*) FROM rucioauthcredentials").fetchone() == (0,)
 
 
 ASK = """
