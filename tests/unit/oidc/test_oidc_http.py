@@ -255,3 +255,12 @@ def test_every_event_loop_has_its_own_connections():
 
     asyncio.run(once())
     asyncio.run(once())
+
+
+async def test_a_form_arrives_as_it_was_sent(iam, http):
+    form = {"scope": "openid storage.read:/", "odd": "ü&=+% ", "empty": "", "token": "a.b-c_d~e"}
+    iam.answer("/token", {})
+    await http.request("POST", f"{iam.url}token", data=form, headers={"Authorization": "Basic x"})
+    _, found, headers = iam.requests[0]
+    assert found == form
+    assert headers["Content-Type"] == "application/x-www-form-urlencoded"
