@@ -49,6 +49,7 @@ class Supervisor:
     def __init__(self, logs: Path, say: Callable[[str], None], *, every_seconds: float = 8, restarts: int = 3) -> None:
         self._logs, self._say, self._every, self._restarts = logs, say, every_seconds, restarts
         self._running: dict[str, tuple[Part, Process]] = {}
+        self._others = set(psutil.Process().children())  # not ours to end
         adopt_orphans()
 
     def log(self, part: Part) -> Path:
@@ -96,7 +97,8 @@ class Supervisor:
         for part, process in reversed(self._running.values()):
             await _end(process, part.grace_seconds)
         self._running.clear()
-        left = psutil.Process().children(recursive=True)
+        ours = set(psutil.Process().children()) - self._others
+        left = [process for child in ours for process in _tree(child)]
         for child in left:
             _signal(child, signal.SIGTERM)
         _, alive = await asyncio.to_thread(psutil.wait_procs, left, timeout=5)
@@ -179,6 +181,13 @@ async def _within(waiting: Awaitable[object], seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
