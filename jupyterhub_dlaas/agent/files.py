@@ -7,6 +7,7 @@ short for a moment as a reason to forget its user for minutes.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -17,6 +18,7 @@ from jupyterhub_dlaas.agent.trouble import AgentError, reason
 
 _TEMPORARY = OWN_PREFIX + "new-"
 _MARKER = OWN_PREFIX + "ready"
+_DEEPEST = 64  # each level takes a descriptor while it is emptied
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _Look = tuple[int, int, int, int]  # inode, size, mode, mtime in ns
 
@@ -29,6 +31,7 @@ class Root:
         self._exact = exact
         self._cleaned: set[str] = set()  # folders looked through for what a killed agent left behind
         self._written: dict[str, _Look] = {}
+        self.in_place = 0  # how many files of the last `write` are as they should be
 
     def write(self, files: Collection[File]) -> list[str]:
         """Brings the folder to `files`. Returns a sentence for each that could not be written; its old content stays.
@@ -36,10 +39,12 @@ class Root:
         Raises AgentError where the folder itself cannot be used.
         """
         problems = []
+        self.in_place = 0
         with self._open() as root:
             for file in files:
                 try:
                     self._one(root, file)
+                    self.in_place += 1
                 except OSError as error:
                     self._written.pop(file.path, None)
                     problems.append(f"{file.path} could not be written: {reason(error)}.")
@@ -116,7 +121,7 @@ class Root:
                 return
             if not (there and _is_same(directory, name, file)):
                 if there and stat.S_ISDIR(there.st_mode) and self._exact:
-                    _remove_tree(directory, name)
+                    _remove_tree(directory, name, file.path)
                 _replace(directory, name, file.mode, file.content)
             self._written[file.path] = _look(os.stat(name, dir_fd=directory, follow_symlinks=False))
         finally:
@@ -194,7 +199,9 @@ def _is_same(directory: int, name: str, file: File) -> bool:
 
 
 def _sweep(directory: int, prefix: str, keep: Collection[str]) -> None:
-    """Removes what `keep` does not list, and folders that this leaves empty."""
+    """Removes what `keep` does not list, and folders that nothing in it needs."""
+    if prefix.count("/") > _DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, "Folders are nested too deeply")
     for name in os.listdir(directory):
         path = prefix + name
         if path in keep or (not prefix and name.startswith(OWN_PREFIX) and not name.startswith(_TEMPORARY)):
@@ -208,15 +215,15 @@ def _sweep(directory: int, prefix: str, keep: Collection[str]) -> None:
                 finally:
                     os.close(below)
             else:
-                _remove_tree(directory, name)
+                _remove_tree(directory, name, path)
         else:
             _unlink(directory, name)
 
 
-def _remove_tree(directory: int, name: str) -> None:
+def _remove_tree(directory: int, name: str, path: str) -> None:
     below = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
-        _sweep(below, "/", ())
+        _sweep(below, path + "/", ())
     finally:
         os.close(below)
     os.rmdir(name, dir_fd=directory)

@@ -72,7 +72,7 @@ class Agent:
         """Until the next question after a success: what the hub said or a little less, so that agents spread."""
         seconds = self._bundle.ask_again_seconds if self._bundle else bundle.DEFAULT_ASK_AGAIN_SECONDS
         if self._failed_writes:
-            seconds = min(seconds, WRITE_RETRY_SECONDS * 2 ** min(self._failed_writes - 1, 10))
+            seconds = min(seconds, WRITE_RETRY_SECONDS * 2.0 ** min(self._failed_writes - 1, 10))
         already = time.monotonic() - self._asked_at  # a dead mount takes its seconds before it is given up
         return max(seconds * (1 - 0.1 * _fraction()) - already, seconds / 10)
 
@@ -141,7 +141,7 @@ class Agent:
         known = self._bundle
         content = {
             "version": bundle.VERSION,
-            "files": len(known.files) if known else 0,
+            "files": sum(root.in_place for root in self._roots.values()),
             "mounts": [
                 {
                     "name": mount.name,
@@ -180,7 +180,7 @@ def retry_seconds(error: AgentError, failures: int, fraction: float) -> float:
         return error.retry_after + 3 * fraction
     if error.hopeless:
         return SLOW_RETRY_SECONDS * (1 - 0.5 * fraction)
-    return min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10), LONGEST_RETRY_SECONDS) * (1 - 0.5 * fraction)
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_SECONDS) * (1 - 0.5 * fraction)
 
 
 def _fraction() -> float:

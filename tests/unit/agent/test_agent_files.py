@@ -213,3 +213,11 @@ def test_a_folder_that_was_removed_is_made_again(root):
     assert not root.intact()
     root.write([always("tokens/rucio")])
     assert root.intact()
+
+
+def test_a_tree_planted_without_end_is_reported_and_the_rest_is_written(root):
+    os.makedirs(os.path.join(root.path, *["deep"] * 300))
+    assert root.write([always("token")]) == [
+        "Files that are not wanted any more could not be removed: Folders are nested too deeply."
+    ]
+    assert root.in_place == 1

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -49,11 +50,14 @@ def test_the_credential_is_sent_and_seen_nowhere_else(hub, agents):
     assert TOKEN not in agent.end()
 
 
-def test_another_process_of_the_same_user_cannot_read_the_agents_memory(hub, agents):
-    agent = agents(hub)
-    agent.ready()
-    # What is not dumpable belongs to root in /proc, whoever runs it.
-    assert os.stat(f"/proc/{agent.process.pid}/mem").st_uid == 0
+def test_another_process_of_the_same_user_cannot_read_the_agents_memory(tmp_path):
+    code = (
+        "import ctypes, sys; from jupyterhub_dlaas.agent.__main__ import main\n"
+        "main(['--hub-url', 'none', '--files', 'f', '--cache', 'c', '--credential-file', 'none'])\n"
+        "print('dumpable:', ctypes.CDLL(None).prctl(3))"  # PR_GET_DUMPABLE
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == b"dumpable: 0\n"
 
 
 def test_the_credential_may_come_from_a_private_file(hub, agents, tmp_path):
@@ -142,6 +146,7 @@ def test_a_full_disk_keeps_the_old_files_and_heals(hub, agents, tmp_path):
         hub.files = [entry("tokens/rucio", b"x" * 100_000), entry("tokens/eos", "new")]
         hub.wait(lambda: len(hub.reports) >= 2)
         assert hub.reports[-1]["problems"] == ["tokens/rucio could not be written: No space left on device."]
+        assert hub.reports[-1]["files"] == 1
         assert [agent.read("tokens/rucio"), agent.read("tokens/eos")] == ["old", "new"]
         hub.files = [entry("tokens/rucio", "small"), entry("tokens/eos", "new")]
         hub.wait(lambda: len(hub.reports) >= 3)
