@@ -11,7 +11,7 @@ from jupyterhub_dlaas.agent.bundle import Bundle
 from jupyterhub_dlaas.agent.child import Children
 from jupyterhub_dlaas.agent.files import Root
 from jupyterhub_dlaas.agent.hub import REQUEST_SECONDS, Hub
-from jupyterhub_dlaas.agent.trouble import AgentError, say
+from jupyterhub_dlaas.agent.trouble import AgentError, one_line, say
 
 # Back-off while the hub is away: soon again at first, and often enough later that files heal within a minute.
 FIRST_RETRY_SECONDS = 0.5
@@ -21,6 +21,7 @@ SLOW_RETRY_SECONDS = 120.0
 WRITE_RETRY_SECONDS = 5.0
 # A hub that restarted has forgotten what it was told.
 REPORT_AGAIN_SECONDS = 600.0
+MOST_PROBLEMS = 20  # in one report; a hub refuses one that is too long
 
 
 class Agent:
@@ -151,7 +152,7 @@ class Agent:
                 }
                 for mount in (known.mounts if known else ())
             ],
-            "problems": self._problems,
+            "problems": [one_line(problem) for problem in self._problems[:MOST_PROBLEMS]],
         }
         now = time.monotonic()
         if self._reported and self._reported[0] == content and now - self._reported[1] < REPORT_AGAIN_SECONDS:

@@ -135,6 +135,14 @@ def test_a_bundle_that_leaves_the_folder_is_refused_whole_and_reported(hub, agen
     assert not (agent.files.parent / "outside").exists()
 
 
+def test_a_report_of_many_problems_stays_short(hub, agents):
+    agent = agents(hub)
+    agent.ready()
+    hub.files = [entry(f"tokens/{'x' * 300}{number}", "too long a name") for number in range(40)]
+    hub.wait(lambda: len(hub.reports) >= 2)
+    assert [len(problem) < 1000 for problem in hub.reports[-1]["problems"]] == [True] * 20
+
+
 def test_a_full_disk_keeps_the_old_files_and_heals(hub, agents, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("a small file system can be mounted by root only")
