@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyterhub import orm
 from jupyterhub.utils import utcnow
-from sqlalchemy import inspect, or_
+from sqlalchemy import bindparam, inspect, or_, select
 
 from jupyterhub_dlaas.bundle.files import BundleFile
 from jupyterhub_dlaas.bundle.mounts import Mount, mounts
@@ -25,6 +25,13 @@ WITHHELD = (
     "Stop sharing it to have that back within a minute."
 )
 
+# Not `orm_spawner.shares`: the hub's session keeps a list that it has loaded after a share was revoked.
+_LIVE_SHARE = (
+    select(orm.Share.id)
+    .where(orm.Share.spawner_id == bindparam("spawner"))
+    .where(or_(orm.Share.expires_at.is_(None), orm.Share.expires_at > bindparam("now")))
+    .limit(1)
+)
 _LOAD_WAIT_SECONDS = 3.0
 _LOAD_AGAIN_SECONDS = 30.0
 _SOON_SECONDS = 2.0
@@ -147,12 +154,8 @@ def ask_again_seconds(dlaas: Any, name: str, rendered: Rendered) -> float:
 def is_shared(spawner: Any) -> bool:
     """Whether the owner lets anybody else use this server now (a share that has not expired)."""
     session = inspect(spawner.orm_spawner).session
-    # Not `orm_spawner.shares`: the hub's session keeps a loaded list after a share was revoked.
-    shares = session.query(orm.Share.id).filter(orm.Share.spawner_id == spawner.orm_spawner.id)
-    return (
-        shares.filter(or_(orm.Share.expires_at.is_(None), orm.Share.expires_at > utcnow(with_tz=False))).first()
-        is not None
-    )
+    asked = {"spawner": spawner.orm_spawner.id, "now": utcnow(with_tz=False)}
+    return session.connection().execute(_LIVE_SHARE, asked).first() is not None
 
 
 def why_missing(state: TokenState | None) -> str:

@@ -57,7 +57,7 @@ class AgentProcess:
                 loop.remove_reader(fd)
         finally:
             os.close(fd)
-        _reap(self.pid)
+        reap(self.pid)
 
     def kill(self) -> bool:
         """Ends it at once, whatever it is doing: the next agent cleans up. Returns False if it would not go."""
@@ -66,7 +66,7 @@ class AgentProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.002)
-            _reap(self.pid)
+            reap(self.pid)
         return not self.alive
 
 
@@ -152,6 +152,7 @@ def _began(pid: int) -> int:
     return -1 if fields[0] in "ZX" else int(fields[19])
 
 
-def _reap(pid: int) -> None:
+def reap(pid: int) -> None:
+    """Takes note of the end of a child that nobody waits for."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -123,7 +123,6 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
             raise
         finally:
             self._starting = False
-        self._watch_agent()
         return where
 
     def _account(self) -> Account | None:
@@ -199,10 +198,29 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         """As JupyterHub's, but a server whose files are being written has not ended."""
         if self._starting:
             return None
+        if self.proc is None and self.pid:
+            local_agent.reap(self.pid)  # where the hub is everybody's parent (pid 1), a dead server stays as a zombie
         status: int | None = await super().poll()
-        if status is None:
-            self._watch_agent()  # the hub's first poll after its own restart finds the agent again
         return status
+
+    async def stop(self, now: bool = False) -> None:
+        """As JupyterHub's; a start given up before there was a notebook has no process to signal."""
+        if self.pid:
+            await super().stop(now=now)
+        else:
+            self._end()  # signalling pid 0 would end the hub's own process group
+
+    def start_polling(self) -> None:
+        """The agent is watched as long as the server is."""
+        super().start_polling()
+        self._watch_agent()
+
+    def stop_polling(self) -> None:
+        """The end of `start_polling`."""
+        super().stop_polling()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def _watch_agent(self) -> None:
         if self.places is not None and (self._watch is None or self._watch.done()):
@@ -239,9 +257,7 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         super().clear_state()
 
     def _end(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self.stop_polling()
         if self._agent is not None and not self._agent.kill():
             self.log.error("The agent %d of %s's server %r does not end", self._agent.pid, self.user.name, self.name)
         self._agent = self._credential = None
