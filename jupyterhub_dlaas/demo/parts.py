@@ -64,7 +64,8 @@ def parts(state: State, token_seconds: float) -> Iterator[Part]:
         state.folder,
         url=f"{issuer(state)}.well-known/openid-configuration",
     )
-    yield Part("Rucio's data", [*module, "jupyterhub_dlaas.demo.lake.bootstrap"], in_rucio, state.folder)
+    if not rucio.complete:
+        yield Part("Rucio's data", [*module, "jupyterhub_dlaas.demo.lake.bootstrap"], in_rucio, state.folder)
     yield Part("Rucio", lake_config.server_command(rucio, PYTHON), in_rucio, state.folder, url=f"{rucio.url}/ping")
     yield Part(
         "Transfers",

@@ -45,9 +45,9 @@ def main() -> None:
         create_root_account()
         _storage(lake)
         _data()
-        lake.filled.touch()
     for account in lake.accounts:
         _person(account, lake.issuer)
+    lake.filled.write_text(lake.people)
     _say(f"{len(samples())} files in {REMOTE_RSE}" if first else "found again as it was left")
 
 

@@ -54,8 +54,18 @@ class Lake:
 
     @property
     def filled(self) -> Path:
-        """Exists once the database and the sample data are complete."""
+        """Exists once the database and the sample data are complete; says for whom."""
         return self.folder / "filled"
+
+    @property
+    def people(self) -> str:
+        """Who has an account, as `filled` has it when all of them do."""
+        return json.dumps([self.issuer, *map(asdict, self.accounts)])
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to fill in."""
+        return self.filled.exists() and self.filled.read_text() == self.people
 
     @property
     def lock(self) -> Path:
