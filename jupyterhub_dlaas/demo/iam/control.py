@@ -1,6 +1,6 @@
 """`/control/...`: the stand-in's switches over HTTP, for a demo or a test in another process. JSON in, JSON out.
 
-- `GET /control/counters`, `DELETE /control/counters`
+- `GET /control/counters`, `DELETE /control/counters`; `GET /control/sessions` tells how many logins can be refreshed
 - `POST /control/faults` `{"endpoint": "refresh", "status": 503, "times": 2}` (see `Fault`), `DELETE /control/faults`
 - `POST /control/settings` `{"token_seconds": 60, "refuse_reuse": true, "latency_seconds": 0.2, "wrong_issuer": "..."}`
 - `POST /control/audiences` `{"refuse": "rucio", "like": "keycloak"}` or `{"allow": "rucio"}`
@@ -36,6 +36,7 @@ class Control:
         return [
             web.get("/control/counters", self._read_counters),
             web.delete("/control/counters", self._clear_counters),
+            web.get("/control/sessions", self._count_sessions),
             web.post("/control/faults", self._set_fault),
             web.delete("/control/faults", self._clear_faults),
             web.post("/control/settings", self._set),
@@ -54,6 +55,10 @@ class Control:
         _loopback(request)
         self._counters.clear()
         return web.json_response({})
+
+    async def _count_sessions(self, request: web.Request) -> web.Response:
+        _loopback(request)
+        return web.json_response({"alive": self._store.refreshable(self._clock.now())})
 
     async def _set_fault(self, request: web.Request) -> web.Response:
         body = await _json(request)

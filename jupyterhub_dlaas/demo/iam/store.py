@@ -125,6 +125,11 @@ class Store:
         self.refresh = {key: value for key, value in self.refresh.items() if value.expires_at > now}
         self.codes = {key: value for key, value in self.codes.items() if value.expires_at > now}
 
+    def refreshable(self, now: float) -> int:
+        """How many logins have a refresh token that still works."""
+        unused = (value for value in self.refresh.values() if value.used_at is None and value.expires_at > now)
+        return len({value.family for value in unused})
+
     def end_family(self, family: str) -> None:
         """Kills a login: all its refresh tokens and their access tokens, not the exchanged ones."""
         for key, value in list(self.refresh.items()):
