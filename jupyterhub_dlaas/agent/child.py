@@ -12,6 +12,8 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
+from jupyterhub_dlaas.agent.trouble import AgentError, reason
+
 _GRACE_SECONDS = 1.0  # between SIGKILL and giving up on a child that the kernel does not let die
 
 
@@ -25,7 +27,7 @@ class Children:
         """The bytes that each task returned, all run at once; None for one that had no answer after `seconds`.
 
         A task whose child of an earlier call still cannot die is not started again. Tasks must not raise: a child that
-        fails counts as one without an answer.
+        fails counts as one without an answer. Raises AgentError where this machine has no room for another process.
         """
         running: dict[str, _Child] = {}
         answers: dict[str, bytes | None] = dict.fromkeys(tasks)
@@ -35,6 +37,8 @@ class Children:
                     running[key] = _Child(task, seconds)
             _wait(running, time.monotonic() + seconds)
             answers.update({key: child.answer for key, child in running.items()})
+        except OSError as error:
+            raise AgentError(f"The agent cannot start a process of its own: {reason(error)}.") from None
         finally:  # also when a signal ends the agent in the middle
             for child in running.values():
                 child.kill()
@@ -60,11 +64,16 @@ class _Child:
         self.answer: bytes | None = None
         self._parts: list[bytes] = []
         self.pipe, writing = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be_child(task, writing, seconds)
-        os.close(writing)
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _be_child(task, writing, seconds)
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            os.close(self.pipe)
+            raise
+        finally:
+            os.close(writing)
 
     def read(self) -> None:
         data = os.read(self.pipe, 65536)

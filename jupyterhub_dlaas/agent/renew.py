@@ -46,7 +46,6 @@ class Agent:
         deadline = time.monotonic() + timeout_seconds
         self._roots["files"].mark(False)
         while True:
-            retry_seconds = FIRST_RETRY_SECONDS
             try:
                 self._renew(max(deadline - time.monotonic(), 1.0))
                 missing = self._missing()
@@ -54,11 +53,11 @@ class Agent:
                     break
                 raise AgentError(missing, hopeless=self._bundle is not None and not self._bundle.ready)
             except AgentError as error:
-                retry_seconds = self._retry_seconds(error)
-                if error.hopeless or time.monotonic() + retry_seconds > deadline:
+                wait = self._retry_seconds(error)
+                if error.hopeless or time.monotonic() + wait > deadline:
                     raise
                 self._say_once(str(error))
-            time.sleep(retry_seconds)
+            time.sleep(wait)
         self._failures = 0
         self._say_once("")
         self._roots["files"].mark(True)

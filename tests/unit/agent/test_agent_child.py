@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,6 +39,17 @@ def test_a_child_that_hung_leaves_no_zombie():
 
 def test_a_child_that_fails_has_no_answer():
     assert Children().run({"fails": lambda: bytes(1 // 0)}, 5) == {"fails": None}
+
+
+def test_a_machine_without_room_for_a_child_is_an_error_with_a_sentence():
+    code = (
+        "import resource; from jupyterhub_dlaas.agent.child import AgentError, Children\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: Children().run({'a': bytes}, 5)\n"
+        "except AgentError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "The agent cannot start a process of its own: Too many open files.\n"
 
 
 def test_a_child_holds_nothing_of_the_agent_open():
