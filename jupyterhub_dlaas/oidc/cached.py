@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -48,9 +49,13 @@ class Cached(Generic[T]):
     async def renew(self) -> T:
         """The document as it is now; raises the `IAMError` of the last try when there is none."""
         if self._error is not None and self._waiting():
-            raise self._error
-        # A caller that gives up does not take the request away from the others.
-        return await asyncio.shield(self._start())
+            raise copy.copy(self._error)
+        try:
+            # A caller that gives up does not take the request away from the others.
+            return await asyncio.shield(self._start())
+        except IAMError as error:
+            # Everybody gets an error of their own, because callers add to it what they asked for.
+            raise copy.copy(error) from None
 
     @property
     def fetching(self) -> bool:

@@ -168,7 +168,7 @@ class IAMClient:
             )
         if not claims.same_issuer(found.get("iss"), self._issuer.url):
             raise OperatorError(
-                f"The token for {audience.audience} is from {redact(str(found.get('iss')))}, not {self._issuer.url}.",
+                f"The token for {audience.audience} is from {str(found.get('iss'))[:200]}, not {self._issuer.url}.",
                 hint="An administrator of the hub should check issuer_url.",
             )
         if grant.expires_at <= self._clock.now():

@@ -11,9 +11,8 @@ import json
 import re
 import ssl
 import urllib.request
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
@@ -37,15 +36,16 @@ class Answer:
     """What the other side said; `headers` is case-insensitive, `url` has no query."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    # Both may quote tokens, so neither shows in a log line or traceback.
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     url: str = ""
 
     def json(self) -> Any:
         """The body as JSON. `Outage` when it is none: that is a proxy's or a dying server's page, not an answer."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Outage(
                 f"{_host(self.url)} answered with something that is not JSON (HTTP {self.status}).",
                 hint="A proxy or a starting server may have answered in its place. This is tried again by itself.",
@@ -70,9 +70,7 @@ class HTTP:
             ) from error
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         self._targets: dict[str, tuple[URL, str | None]] = {}
 
     async def request(
@@ -99,15 +97,16 @@ class HTTP:
             ) as response:
                 content = await _read(response)
                 return Answer(response.status, response.headers, content, url.partition("?")[0])
-        except TimeoutError as error:
-            raise Outage(f"{_host(url)} did not answer within {seconds:g} seconds.", hint=_WAIT) from error
+        # The causes are not chained: aiohttp's may hold the headers that were sent or the bytes that came.
+        except TimeoutError:
+            raise Outage(f"{_host(url)} did not answer within {seconds:g} seconds.", hint=_WAIT) from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise Outage(
                 f"The certificate of {_host(url)} is not trusted: {_why(error.certificate_error)}.",
                 hint="An administrator of the hub can name its certificate authority in ca_file or SSL_CERT_FILE.",
-            ) from error
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Outage(f"{_host(url)} cannot be reached: {_why(error)}.", hint=_WAIT) from error
+            raise Outage(f"{_host(url)} cannot be reached: {_why(error)}.", hint=_WAIT) from None
 
     async def close(self) -> None:
         """Closes the connections of this event loop."""
@@ -127,6 +126,7 @@ class HTTP:
                 # The system's own resolver: c-ares does not know all of nsswitch.conf.
                 resolver=aiohttp.ThreadedResolver(),
             )
+            self._sessions = {each: kept for each, kept in self._sessions.items() if not each.is_closed()}
             session = self._sessions[loop] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -137,8 +137,10 @@ class HTTP:
     def _target(self, url: str) -> tuple[URL, str | None]:
         # aiohttp's trust_env reads .netrc and the proxy variables in threads, for every request; once is enough.
         parts = urlsplit(url)
-        bypass = urllib.request.proxy_bypass(parts.hostname or "")
-        proxy = None if bypass else urllib.request.getproxies().get(parts.scheme)
+        host = parts.hostname or ""
+        # A proxy's loopback is not this machine's.
+        direct = host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host)
+        proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
         target = (URL(url), proxy)
         if len(self._targets) < 64:
             self._targets[url] = target
@@ -178,6 +180,8 @@ def _why(error: Exception) -> str:
         return error.strerror
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed before an answer came"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what it answered is not HTTP"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer was cut off"
     return type(error).__name__

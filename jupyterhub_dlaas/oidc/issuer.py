@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from jupyterhub_dlaas.errors import ConfigError, DeadSession, OperatorError, Outage
 from jupyterhub_dlaas.oidc import claims
@@ -46,8 +46,8 @@ class Issuer:
     """One issuer, known by its URL alone. `ConfigError` when that is no http(s) URL."""
 
     def __init__(self, issuer_url: str, http: HTTP, clock: Clock) -> None:
-        parts = urlsplit(issuer_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        parts = _address(issuer_url)
+        if parts is None or parts.query or parts.fragment:
             raise ConfigError(
                 f"issuer_url {issuer_url!r} is not the address of an issuer.",
                 hint="It looks like https://iam.example.org/ or https://sso.example.org/realms/science.",
@@ -135,10 +135,10 @@ class Issuer:
             value = document.get(name)
             if value is None:
                 return None
-            parts = urlsplit(value) if isinstance(value, str) else None
+            parts = _address(value)
             # Secrets and tokens are sent there: never without TLS when the issuer itself has it.
             allowed = ("https",) if self.url.startswith("https:") else ("http", "https")
-            if parts is None or parts.scheme not in allowed or not parts.hostname:
+            if parts is None or parts.scheme not in allowed:
                 raise OperatorError(
                     f"The issuer {self.url} publishes {name} {_quoted(value)}, which the hub will not use.",
                     hint=f"{_ADMINISTRATOR} It has to be an {' or '.join(allowed)} address.",
@@ -183,8 +183,18 @@ def _refused(why: str, hint: str) -> OperatorError:
     return OperatorError(f"The id_token of this login is refused: {why}", hint=hint)
 
 
+def _address(value: object) -> SplitResult | None:
+    """The parts of an http(s) address, None if it is none."""
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        return parts if parts and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+    except ValueError:  # brackets or a port that cannot be
+        return None
+
+
 def _quoted(value: object) -> str:
-    return redact(repr(value)) if value is not None else "nothing"
+    # Issuers and addresses are public, and a redacted one would help nobody.
+    return repr(value)[:200] if value is not None else "nothing"
 
 
 def _equal(one: object, other: str) -> bool:

@@ -64,7 +64,7 @@ class KeySet:
         try:
             header = jwt.get_unverified_header(value)
         except jwt.PyJWTError as error:
-            raise _refused("it is not a signed JWT", error) from error
+            raise _refused("it is not a signed JWT", error) from None
         algorithm, kid = header.get("alg"), header.get("kid")
         kty = KEY_TYPES.get(algorithm) if isinstance(algorithm, str) else None
         if kty is None:
@@ -82,7 +82,7 @@ class KeySet:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.PyJWTError as error:
-                raise _refused("it cannot be read", error) from error
+                raise _refused("it cannot be read", error) from None
             return claims
         if kid is None:
             # None of the known keys; a new one may have been published.

@@ -124,7 +124,7 @@ class TestRefresh:
         assert caught.value.url == iam.url
 
     @pytest.mark.parametrize(
-        "body", ["<html>", '{"access_tok', "[]", "{}", '{"access_token": 7}', '{"access_token": ""}', ""]
+        "body", ["<html>", '{"access_tok', "[]", "{}", "[" * 100_000, '{"access_token": 7}', '{"access_token": ""}', ""]
     )
     async def test_an_answer_without_a_token_is_an_outage(self, iam, client, body):
         iam.answer("/token", body)
@@ -237,6 +237,12 @@ class TestExchange:
         with pytest.raises(IAMError) as caught:
             await client.exchange(Secret("s"), RUCIO)
         assert caught.value.audience == "rucio"
+
+    async def test_an_outage_of_discovery_names_each_audience(self, iam, client):
+        iam.answer("/.well-known/openid-configuration", status=503)
+        specs = [AudienceSpec.parse(key, {}) for key in ("rucio", "eos", "cnaf")]
+        errors = await asyncio.gather(*(client.exchange(Secret("s"), each) for each in specs), return_exceptions=True)
+        assert [error.audience for error in errors] == ["rucio", "eos", "cnaf"]
 
     async def test_exchanges_run_at_the_same_time(self, iam, client):
         waiting = asyncio.Semaphore(0)

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from jupyterhub_dlaas.errors import ConfigError, Outage
-from jupyterhub_dlaas.oidc.http import HTTP, MAX_BODY_BYTES
+from jupyterhub_dlaas.oidc.http import HTTP, MAX_BODY_BYTES, Answer
 
 
 @asynccontextmanager
@@ -171,6 +172,28 @@ async def test_a_cancelled_request_stays_cancelled(iam, http):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_an_answer_does_not_show_what_it_holds():
+    assert "s3cret" not in repr(Answer(200, {"WWW-Authenticate": "s3cret"}, b"s3cret"))
+
+
+async def test_no_cause_of_an_outage_shows_in_a_traceback(http):
+    secret = "-".join(("s3cret", "token"))
+    async with raw_server(sends(secret.encode() + b"\r\n\r\n")) as url:
+        with pytest.raises(Outage) as caught:
+            await http.request("POST", url, data={}, headers={"Authorization": f"Basic {secret}"})
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_loopback_is_never_asked_through_a_proxy(iam, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    iam.answer("/token", {})
+    http = HTTP()
+    try:
+        assert (await http.request("GET", f"{iam.url}token")).status == 200
+    finally:
+        await http.close()
 
 
 async def test_a_netrc_is_not_read(iam, http, tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ class TestDiscovery:
         with pytest.raises(OperatorError, match=name):
             await issuer.endpoints()
 
-    @pytest.mark.parametrize("url", ["/token", "file:///etc/passwd", "", 7])
+    @pytest.mark.parametrize("url", ["/token", "file:///etc/passwd", "", 7, "http://[::", "http://iam:99999/"])
     async def test_an_endpoint_that_is_no_address_is_refused(self, iam, issuer, url):
         iam.discovery["token_endpoint"] = url
         with pytest.raises(OperatorError, match="token_endpoint"):
