@@ -32,7 +32,7 @@ _PATIENCE_SECONDS = 2.0
 """How long a page of the hub waits for IAM when the user's token has expired; the renewal itself goes on."""
 
 
-class IAMAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
+class IAMAuthenticator(GenericOAuthenticator):
     """All of GenericOAuthenticator's settings keep their meaning; groups are compared without a leading slash."""
 
     login_handler = IAMLoginHandler
@@ -46,8 +46,9 @@ class IAMAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
     )
     audiences = Dict(
         config=True,
-        help="""For whom tokens are exchanged. Key: the name that catalogues, files and the status page use. Value: `audience`
-        (default: the key), `scopes` (default: `openid profile`), `required_for` (VOs whose members cannot work without it).
+        help="""For whom tokens are exchanged. Key: the name that catalogues, files and the status page use. Value:
+        `audience` (default: the key), `scopes` (default: `openid profile`), `required_for` (VOs whose members cannot
+        work without it).
         Example: `{"rucio": {"required_for": ["escape"]}, "eos-eulake": {}}`.""",
     )
     client_secret_file = Unicode(
@@ -55,7 +56,7 @@ class IAMAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
     )
     ca_file = Unicode(
         config=True,
-        help="A PEM file with the certificate authorities that IAM's certificate is checked against. Default: the system's.",
+        help="A PEM file with the certificate authorities for IAM's certificate. Default: the system's.",
     )
     timeout_seconds = Float(
         30.0, config=True, help="How long IAM may take to answer; loaded ones need up to 20 seconds."

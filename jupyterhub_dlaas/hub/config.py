@@ -19,7 +19,7 @@ class DLaaSConfig(Configurable):
         config=True,
         help="""A catalogue file, or a folder of them with one file per VO. Example: `"/etc/dlaas/catalogue.d"`.
 
-        A folder is read again when a file in it changes. Empty: no environments are offered and users get tokens only.""",
+        A folder is read again when a file in it changes. Empty: no environments are offered.""",
     )
     vos = Dict(
         config=True,
@@ -60,7 +60,7 @@ class DLaaSConfig(Configurable):
     strict = Bool(
         False,
         config=True,
-        help="Refuse to start the hub when a catalogue is faulty, instead of closing only the VO it belongs to.",
+        help="What is merely inadvisable in a catalogue closes its VO, too.",
     )
     contact = Unicode(
         "the administrators of this hub",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, cast
 
 from oauthenticator.oauth2 import (
     OAuthCallbackHandler,
@@ -20,7 +20,7 @@ from jupyterhub_dlaas.hub.service import has_servers
 from jupyterhub_dlaas.hub.session import session_of
 
 
-class IAMLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
+class IAMLoginHandler(OAuthLoginHandler):
     """Sends the browser to IAM; 503 with a sentence when IAM was never reached since the hub started."""
 
     _nonce = ""
@@ -49,7 +49,7 @@ class IAMLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
         super().authorize_redirect(*args, **kwargs)
 
 
-class IAMCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
+class IAMCallbackHandler(OAuthCallbackHandler):
     """Receives the code. What JupyterHub saves at a login is saved while no renewal can come between."""
 
     def login_nonce(self) -> str | None:
@@ -75,7 +75,7 @@ class IAMCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
         return user
 
 
-class IAMLogoutHandler(OAuthLogoutHandler):  # type: ignore[misc]
+class IAMLogoutHandler(OAuthLogoutHandler):
     """With a server running the session stays, so that it lives on; without, tokens are forgotten and revoked."""
 
     async def handle_logout(self) -> None:
@@ -99,8 +99,8 @@ def refused(error: DLaaSError, authenticator: Any) -> web.HTTPError:
 
 def page(status: int, sentence: str, authenticator: Any, *, retry_after: float | None = None) -> web.HTTPError:
     """An error page of JupyterHub with this sentence (escaped by its template)."""
-    error = web.HTTPError(status, "%s", sentence)
+    error: Any = web.HTTPError(status, "%s", sentence)
     error.jupyterhub_message = f"{sentence} If this does not help, ask {authenticator.dlaas.config.contact}."
     if status == 503:
         error.headers = {"Retry-After": str(int(retry_after or 30))}
-    return error
+    return cast(web.HTTPError, error)

@@ -34,8 +34,9 @@ class Session:
     """One login and all that came of it.
 
     `generation` names the login, `serial` counts its changes; `subject` and `issuer` pin the user (OpenID Connect
-    Core 1.0, section 2). `checked_at` is when IAM last confirmed the account, which it does at a refresh only. `allowed`
-    is False once the user may no longer log in. `others` are the entries of auth_state that are not ours; they are carried along.
+    Core 1.0, section 2). `checked_at` is when IAM last confirmed the account, which it does at a refresh only.
+    `allowed` is False once the user may no longer log in. `others` are the entries of auth_state that are
+    not ours; they are carried along.
     """
 
     generation: str

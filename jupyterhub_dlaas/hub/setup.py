@@ -54,7 +54,7 @@ def _need_crypt_key(c: Any) -> None:
     # With Zero-to-JupyterHub the key is in the setting and the variable is ignored.
     if not _get(c.CryptKeeper, "keys") and not os.environ.get("JUPYTERHUB_CRYPT_KEY", "").strip(" ;"):
         raise HubCannotStart(
-            "No key is set to encrypt the users' sessions with IAM, neither c.CryptKeeper.keys nor JUPYTERHUB_CRYPT_KEY.",
+            "Users' sessions cannot be encrypted, no key is set: neither c.CryptKeeper.keys nor JUPYTERHUB_CRYPT_KEY.",
             hint="Make one with `openssl rand -hex 32`, keep it, and set JUPYTERHUB_CRYPT_KEY to it.",
         )
 
