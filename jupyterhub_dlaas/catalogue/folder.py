@@ -39,6 +39,17 @@ class _File:
     good: Loaded | None = None
 
 
+def files(path: Path) -> list[Path]:
+    """The catalogue files that `path` names, itself or in it. A ConfigMap's `..data` and its like are left out."""
+    if not path.is_dir():
+        return [path]
+    return [
+        path / name
+        for name in sorted(os.listdir(path))
+        if not name.startswith(".") and name.endswith((".yaml", ".yml")) and not (path / name).is_dir()
+    ]
+
+
 class Catalogues:
     """All catalogues below `path`, checked against the grants `vos` and the hub's `audiences`.
 
@@ -99,19 +110,12 @@ class Catalogues:
         return changed
 
     def _paths(self) -> list[Path] | None:
-        """The files, None when the folder cannot be read now. A ConfigMap's `..data` and its like are left out."""
-        if not self.path.is_dir():
-            return [self.path]
+        """The files, None when the folder cannot be read now."""
         try:
-            names = sorted(os.listdir(self.path))
+            return files(self.path)
         except OSError as error:
             log.error("The catalogue folder %s cannot be read: %s", self.path, error)
             return None
-        return [
-            self.path / name
-            for name in names
-            if not name.startswith(".") and name.endswith((".yaml", ".yml")) and not (self.path / name).is_dir()
-        ]
 
     def _sort_out(self) -> None:
         claims: dict[str, list[Path]] = {}
@@ -151,12 +155,12 @@ class Catalogues:
             others = " and ".join(path.name for path in paths)
             return None, [Problem(f"{others} both claim this VO: remove one", "vo", None, str(self.path))], []
         file = self._files[paths[0]]
-        if vo not in self.vos:
-            message = f"c.DLaaSConfig.vos has no entry {vo!r}: the hub's administrator has to grant the VO what it uses"
-            return None, [Problem(message, "vo", _line(file, "vo"), str(paths[0]))], []
         broken = list(file.now.problems) if file.now else []
         if file.good is None or file.good.catalogue is None:
             return None, broken, []
+        if vo not in self.vos:
+            message = f"c.DLaaSConfig.vos has no entry {vo!r}: the hub's administrator has to grant the VO what it uses"
+            return None, [Problem(message, "vo", _line(file, "vo"), str(paths[0]))], []
         catalogue, document = file.good.catalogue, file.good.document
         refused = [document.problem(path, message) for path, message in beyond(catalogue, self.vos[vo])]
         for path, audience in _audiences(catalogue):

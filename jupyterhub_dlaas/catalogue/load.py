@@ -32,8 +32,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of a catalogue file, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "DLaaS catalogue",
         **Catalogue.model_json_schema(),
+        "title": "DLaaS catalogue",
     }
 
 

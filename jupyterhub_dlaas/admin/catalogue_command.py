@@ -1,0 +1,189 @@
+"""`dlaas catalogue`: check files before they are put in place, the schema for editors, the images to pull ahead."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_dlaas.admin import hub_config
+from jupyterhub_dlaas.admin.report import Report
+from jupyterhub_dlaas.catalogue.fields import image
+from jupyterhub_dlaas.catalogue.folder import Catalogues, files
+from jupyterhub_dlaas.catalogue.load import Loaded, advice, load, schema
+from jupyterhub_dlaas.catalogue.models import Catalogue
+from jupyterhub_dlaas.errors import ConfigError
+
+CHECK_EXAMPLES = """examples:
+  dlaas catalogue check escape.yaml
+  dlaas catalogue check /etc/dlaas/catalogue.d --config jupyterhub_config.py    within what the hub grants, too
+  dlaas catalogue check escape.yaml --strict --json
+
+exit status: 0 every file can be used, 1 one cannot (or, with --strict, has a warning)
+"""
+IMAGES_EXAMPLES = """examples:
+  dlaas catalogue images /etc/dlaas/catalogue.d > pull.yaml
+  helm upgrade ... --values values.yaml --values pull.yaml
+  dlaas catalogue images --config jupyterhub_config.py --list | xargs -n1 crictl pull
+"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command and its subcommands."""
+    parser = commands.add_parser("catalogue", help="check catalogues, print their schema or images")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    checked = _add(actions, "check", "tell everything that is wrong with a file or folder", CHECK_EXAMPLES)
+    checked.add_argument("path", metavar="FILE_OR_FOLDER")
+    checked.add_argument("--config", metavar="FILE", help="the hub's configuration, to compare with what it grants")
+    checked.add_argument("--strict", action="store_true", help="count warnings as errors")
+    checked.add_argument("--json", action="store_true", help="for scripts")
+    checked.set_defaults(run=_check)
+
+    example = "example:\n  dlaas catalogue schema > catalogue.schema.json\n"
+    printed = _add(actions, "schema", "print the JSON Schema, by which editors help to write a catalogue", example)
+    printed.set_defaults(run=lambda args: print(json.dumps(schema(), indent=2)))
+
+    pulled = _add(actions, "images", "print the images, to be pulled to every node ahead of their use", IMAGES_EXAMPLES)
+    pulled.add_argument("path", metavar="FILE_OR_FOLDER", nargs="?", help="default: the catalogues of the hub")
+    pulled.add_argument(
+        "--config", metavar="FILE", help=f"the hub's configuration; default without a path: {hub_config.DEFAULT}"
+    )
+    shape = pulled.add_mutually_exclusive_group()
+    shape.add_argument("--list", action="store_true", help="one image per line, not values for the Helm chart")
+    shape.add_argument("--json", action="store_true", help="for scripts")
+    pulled.set_defaults(run=_images)
+
+
+def _add(actions: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _check(args: argparse.Namespace) -> int:
+    report = _with_grants(args.path, args.config) if args.config else _alone(args.path)
+    if args.strict:
+        report.findings = [_strict(finding) for finding in report.findings]
+    return report.print(as_json=args.json)
+
+
+def _strict(finding: Any) -> Any:
+    return dataclasses.replace(finding, level="error") if finding.level == "warning" else finding
+
+
+def _alone(path: str) -> Report:
+    """Each file by itself."""
+    report = Report()
+    claims: dict[str, str] = {}
+    for name, loaded in _load(path):
+        for problem in loaded.problems:
+            report.problem("error", name, problem)
+        if loaded.catalogue is None:
+            continue
+        for problem in advice(loaded.catalogue, loaded.document):
+            report.problem("warning", name, problem)
+        vo = loaded.catalogue.vo
+        if vo in claims:
+            report.error(name, f"claims the VO {vo}, as {claims[vo]} does: the hub would close it")
+        claims[vo] = name
+        report.ok(name, f"VO {vo}, {len(loaded.catalogue.environments)} environments")
+    return report
+
+
+def _with_grants(path: str, config: str) -> Report:
+    """As the hub will see it."""
+    from jupyterhub_dlaas.admin.check_command import report_catalogues
+
+    _, vos, audiences = hub_config.catalogue_settings(hub_config.load(config).config)
+    if Path(path).is_file():
+        # The other VOs have their own files.
+        claimed = {loaded.catalogue.vo if loaded.catalogue else Path(name).stem for name, loaded in _load(path)}
+        vos = {vo: grant for vo, grant in vos.items() if vo in claimed}
+    report = Report()
+    report_catalogues(report, Catalogues(path, vos, audiences))
+    return report
+
+
+def _load(path: str) -> Iterable[tuple[str, Loaded]]:
+    if not Path(path).exists():
+        raise ConfigError(f"There is no file or folder {path}.")
+    found = files(Path(path))
+    if not found:
+        raise ConfigError(f"There is no catalogue (*.yaml) in {path}.")
+    for file in found:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from error
+        yield str(file), load(text, str(file))
+
+
+def _images(args: argparse.Namespace) -> int:
+    status = 0
+    if args.path and not args.config:
+        catalogues = []
+        for _, loaded in _load(args.path):
+            for problem in loaded.problems:
+                print(f"dlaas: {problem}", file=sys.stderr)
+                status = 1
+            if loaded.catalogue:
+                catalogues.append(loaded.catalogue)
+    else:
+        path, vos, audiences = hub_config.catalogue_settings(hub_config.load(args.config or hub_config.DEFAULT).config)
+        hub = Catalogues(args.path or path, vos, audiences)
+        # Nothing that was not granted is pulled to the nodes.
+        catalogues = list(hub.open.values())
+        for vo, closed in hub.closed.items():
+            print(f"dlaas: the images of VO {vo} are left out: {closed.problems[0]}", file=sys.stderr)
+            status = 1
+    found = images(catalogues)
+    if args.json:
+        print(json.dumps(sorted(found.values()), indent=2))
+    elif args.list:
+        print("\n".join(sorted(found.values())))
+    else:
+        print(extra_images(found), end="")
+    return status
+
+
+def images(catalogues: Iterable[Catalogue]) -> dict[str, str]:
+    """The distinct images by a name that is good for a container (RFC 1123)."""
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for catalogue in catalogues:
+        for environment in catalogue.environments:
+            full = str(image(environment.image))
+            if full in seen:
+                continue
+            seen.add(full)
+            base = name = re.sub(r"[^a-z0-9]+", "-", f"{catalogue.vo}-{environment.name}")[:50].strip("-")
+            number = 2
+            while name in found:
+                name, number = f"{base}-{number}", number + 1
+            found[name] = full
+    return found
+
+
+def extra_images(found: dict[str, str]) -> str:
+    """Values for Zero-to-JupyterHub's pre-puller. The chart joins name and tag with a colon, digests included."""
+    if not found:
+        return "prePuller:\n  extraImages: {}\n"
+    lines = ["prePuller:", "  extraImages:"]
+    for key, reference in found.items():
+        parts = image(reference)
+        name, tag = (
+            (f"{parts.name}@sha256", parts.digest.removeprefix("sha256:")) if parts.digest else (parts.name, parts.tag)
+        )
+        lines += [f"    {key}:", f"      name: {json.dumps(name)}", f"      tag: {json.dumps(tag or 'latest')}"]
+    return "\n".join(lines) + "\n"
