@@ -24,7 +24,7 @@ LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Part:
-    """One program. `url` answers (anything below 500) when it is ready; without, its end with code 0 means it is done.
+    """One program. `url` answers (no error) when it is ready; without, its end with code 0 means it is done.
 
     `ready_line`: instead of an address, a text in its log.
     """
@@ -154,11 +154,11 @@ def adopt_orphans() -> None:
 
 
 async def answers(url: str) -> bool:
-    """Whether an HTTP server answers there with anything below 500."""
+    """Whether an HTTP server answers there without an error."""
     timeout = aiohttp.ClientTimeout(total=3)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as answer:
-            return answer.status < 500
+            return answer.status < 400
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False
 

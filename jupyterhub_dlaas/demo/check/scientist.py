@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class Scientist:
             f'd=$(mktemp -d) && rucio download --dir "$d" {self._did} </dev/null; sha256sum < "$d/{scope}/{name}"; '
             f'sha256sum < {self._path}; rm -rf "$d"'
         )
-        sums = [line.split()[0] for line in printed.splitlines() if line.endswith("  -")]
+        sums = re.findall(r"\b[0-9a-f]{64}\b", printed)
         if len(sums) != 2 or sums[0] != sums[1]:
             raise Failed(f"the download of {self._did} is not the file at {self._path}: {printed[-500:]}")
         return "same bytes as the mounted file"
