@@ -36,7 +36,7 @@ test-browser: .venv/.test ## a real Chromium through the whole demo
 	$(BIN)/$(PYTEST) tests/browser
 
 test-keycloak: .venv/.test ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 2 minutes)
-	$(BIN)/$(PYTEST) tests/keycloak tests/conformance --issuer keycloak
+	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
 
 bench: .venv/.test ## measured beside what one would use instead
 	$(BIN)/python -m benchmarks
