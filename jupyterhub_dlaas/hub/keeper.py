@@ -17,7 +17,7 @@ from jupyterhub_dlaas.hub.plan import Wish, next_due, plan
 from jupyterhub_dlaas.hub.renewal import Means, Renewal
 from jupyterhub_dlaas.hub.session import Session, pin_only, pinned, session_of
 
-log = logging.getLogger("jupyterhub.dlaas")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -220,9 +220,9 @@ class TokenKeeper:
         finally:
             self.rescheduled(user.name)
 
-    async def _confirm(self, user: Any, entry: Entry) -> None:
+    async def _confirm(self, user: Any, entry: Entry, *, after_seconds: float = 2.0) -> None:
         """A page that read auth_state while it was saved may have put the old one back: looks, and saves again."""
-        await asyncio.sleep(2)
+        await asyncio.sleep(after_seconds)
         if entry.blob is None or store.stored(user) == entry.blob or entry.session is None:
             return
         async with entry.lock:

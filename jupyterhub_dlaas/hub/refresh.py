@@ -16,7 +16,7 @@ from jupyterhub_dlaas.hub.health import Health
 from jupyterhub_dlaas.hub.keeper import TokenKeeper
 from jupyterhub_dlaas.oidc.clock import Clock
 
-log = logging.getLogger("jupyterhub.dlaas")
+log = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.01
 """Between two starts: what is due all at once is spread, so that the hub's other requests come in between."""

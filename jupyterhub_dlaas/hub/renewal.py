@@ -25,7 +25,7 @@ from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
 
 T = TypeVar("T")
-log = logging.getLogger("jupyterhub.dlaas")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

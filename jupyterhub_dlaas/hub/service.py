@@ -32,7 +32,7 @@ from jupyterhub_dlaas.oidc.issuer import Endpoints, Issuer
 from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
 
-log = logging.getLogger("jupyterhub.dlaas")
+log = logging.getLogger(__name__)
 
 Assess = Callable[[Any, Grant, Mapping[str, Any], Session], Awaitable[Assessment]]
 
@@ -136,6 +136,10 @@ class DLaaS:
     def start(self, app: Any) -> None:
         """Begins to work, called when JupyterHub collects its handlers. An IAM that is down does not matter."""
         self.app = app
+        # Our lines go where JupyterHub's go, at its level.
+        ours = logging.getLogger("jupyterhub_dlaas")
+        ours.parent = app.log
+        ours.setLevel(app.log.getEffectiveLevel())
         self.metrics.gauges(self.refresh.gauges)
         self.refresh.start()
         self._spawn(self._discover())

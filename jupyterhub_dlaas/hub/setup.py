@@ -14,7 +14,7 @@ from traitlets.config.loader import LazyConfigValue
 from jupyterhub_dlaas.errors import ConfigError
 from jupyterhub_dlaas.hub.agents import AGENT_SCOPE
 
-log = logging.getLogger("jupyterhub.dlaas")
+log = logging.getLogger(__name__)
 
 TEMPLATES = str(Path(__file__).with_name("templates"))
 _AUTH_REFRESH_AGE_SECONDS = 60
