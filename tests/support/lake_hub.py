@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +103,15 @@ def lake_config(folder: Path, iam: StandInIAM) -> Config:
 
 
 @asynccontextmanager
-async def lake(folder: Path, **settings: Any) -> AsyncIterator[Lake]:
-    """`settings`: `DLaaSConfig` settings by name."""
+async def lake(
+    folder: Path, more: Callable[[Config], None] = lambda config: None, **settings: Any
+) -> AsyncIterator[Lake]:
+    """`more` may change the configuration; `settings` are those of `DLaaSConfig` by name."""
     async with StandInIAM() as iam:
         config = lake_config(folder, iam)
-        config.IAMAuthenticator.oauth_callback_url = ""
         for name, value in settings.items():
             setattr(config.DLaaSConfig, name, value)
+        more(config)
         hub = RunningHub(folder, config)
         hub.config.IAMAuthenticator.oauth_callback_url = f"{hub.url}/hub/oauth_callback"
         async with hub:
