@@ -17,6 +17,10 @@ class Clock:
         """Sleeps that many seconds of this clock; returns at once for none or fewer."""
         await asyncio.sleep(max(0.0, seconds))
 
+    def __deepcopy__(self, memo: object) -> Clock:
+        # traitlets copies every value of a configuration; a copy of a clock would not be moved with it.
+        return self
+
 
 class ManualClock(Clock):
     """A clock that moves only when told to; who sleeps on it wakes when its time has come.
