@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     checked.add_argument("--config", metavar="FILE", help="the hub's configuration, to compare with what it grants")
     checked.add_argument("--strict", action="store_true", help="count warnings as errors")
     checked.add_argument("--json", action="store_true", help="for scripts")
-    checked.set_defaults(run=_check)
+    checked.set_defaults(run=_quietly(_check))
 
     example = "example:\n  dlaas catalogue schema > catalogue.schema.json\n"
     printed = _add(actions, "schema", "print the JSON Schema, by which editors help to write a catalogue", example)
@@ -57,7 +57,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     shape = pulled.add_mutually_exclusive_group()
     shape.add_argument("--list", action="store_true", help="one image per line, not values for the Helm chart")
     shape.add_argument("--json", action="store_true", help="for scripts")
-    pulled.set_defaults(run=_images)
+    pulled.set_defaults(run=_quietly(_images))
+
+
+def _quietly(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    def run(args: argparse.Namespace) -> int:
+        with hub_config.quiet():
+            return command(args)
+
+    return run
 
 
 def _add(actions: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:

@@ -40,6 +40,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def check(path: str, *, offline: bool = False) -> Report:
     """Everything about the configuration file at `path`."""
+    with hub_config.quiet():
+        return _report(path, offline)
+
+
+def _report(path: str, offline: bool) -> Report:
     report = Report()
     try:
         app = hub_config.load(path)
@@ -89,8 +94,10 @@ def _encryption(report: Report, app: Any) -> None:
     except EncryptionUnavailable:
         remedy = "set it, or $JUPYTERHUB_CRYPT_KEY, to the output of: openssl rand -hex 32"
         report.error(subject, f"there is no key to encrypt users' tokens with: {remedy}")
-    except (TraitError, ValueError) as error:
-        report.error(subject, f"cannot be used: {error}")
+    except (TraitError, ValueError, TypeError):  # TypeError: what JupyterHub makes of a key that is too short
+        report.error(
+            subject, "a key cannot be used: each has to be 32 bytes in hex, the output of openssl rand -hex 32"
+        )
     else:
         report.ok(subject, "users' tokens are stored encrypted")
 

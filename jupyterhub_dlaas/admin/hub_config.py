@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ DEFAULT = "jupyterhub_config.py"
 _AUTHENTICATORS = ("Authenticator", "OAuthenticator", "GenericOAuthenticator", "IAMAuthenticator")
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged meanwhile: a command's report has it already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def load(path: str) -> Any:
     """A JupyterHub application that has read the file. ConfigError, with what went wrong, if it cannot be read."""
     from jupyterhub.app import JupyterHub
@@ -23,11 +35,9 @@ def load(path: str) -> Any:
     if not file.is_file():
         raise ConfigError(f"There is no file {path}.", hint="Name the hub's configuration with --config FILE.")
     app = JupyterHub(config_file=str(file.resolve()))
-    # What concerns the data lake is reported by us; the rest is JupyterHub's own talk.
-    logging.getLogger("jupyterhub").setLevel(logging.CRITICAL)
-    app.log.setLevel(logging.CRITICAL)
     try:
-        app.load_config_file(app.config_file)
+        # Undecorated: the decorator logs a trait's error and exits the process.
+        type(app).load_config_file.__wrapped__(app, app.config_file)
     except DLaaSError:
         raise
     except Exception as error:  # the file is a program and may raise anything

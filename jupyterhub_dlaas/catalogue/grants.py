@@ -56,6 +56,7 @@ def parse_grants(vos: Mapping[str, Any]) -> dict[str, Grant]:
             place = "".join(f"[{part!r}]" for part in (name, *first["loc"]))
             known = f" Known are {', '.join(Grant.model_fields)}." if first["type"] == "extra_forbidden" else ""
             why = str(first.get("ctx", {}).get("error", first["msg"])).rstrip(".")
+            why = "there is no such field" if known else why
             raise ConfigError(f"c.DLaaSConfig.vos{place} cannot be used: {why}.", hint=known.strip()) from error
     return grants
 

@@ -45,7 +45,9 @@ def render_form(offers: Sequence[Offer], previous: Mapping[str, Any] | None = No
         return template.render(vos=[])
     chosen = choose(offers, {}, previous).as_options()
     cards = [_card(index, offer, chosen) for index, offer in enumerate(offers)]
-    vos = [(name, list(group)) for name, group in groupby(cards, key=lambda card: card.vo)]
+    vos = [
+        (name, list(group)) for (_, name), group in groupby(cards, key=lambda card: (card.id.split("/")[0], card.vo))
+    ]
     return template.render(vos=vos)
 
 
@@ -67,6 +69,7 @@ def from_form(formdata: Mapping[str, list[str]]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Option:
+    key: str
     value: str
     title: str
     note: str
@@ -92,22 +95,27 @@ class _Card:
     mounts: list[_Mount]
     image: str
     full_image: str
-    sizes: list[_Option]
     only_size: str
-    sign_in: list[_Option]
+    choices: list[tuple[str, str, list[_Option]]]
 
 
 def _card(index: int, offer: Offer, chosen: Mapping[str, str]) -> _Card:
     environment = offer.environment
+    key = f"dlaas-{index}"
     mine: Mapping[str, str] = chosen if chosen["environment"] == offer.id else {}
     size = mine.get("resources", next(iter(environment.resources), ""))
     auth_type = mine.get("auth_type", environment.auth_types[0])
     sizes = [
-        _Option(name, resources.display_name or name, _amounts(resources), name == size)
+        _Option(f"{key}-size-{name}", name, resources.display_name or name, _amounts(resources), name == size)
         for name, resources in environment.resources.items()
     ]
+    sign_in = [_Option(f"{key}-{kind}", kind, _SIGN_IN[kind], "", kind == auth_type) for kind in environment.auth_types]
+    choices = [
+        (f"resources:{offer.id}", "Size", sizes),
+        (f"auth_type:{offer.id}", "Sign in to Rucio with", sign_in),
+    ]
     return _Card(
-        key=f"dlaas-{index}",
+        key=key,
         vo=offer.catalogue.display_name,
         id=offer.id,
         checked=bool(mine),
@@ -117,11 +125,8 @@ def _card(index: int, offer: Offer, chosen: Mapping[str, str]) -> _Card:
         mounts=[_Mount(storage.path, storage.display_name, _rights(storage)) for _, storage in offer.storages],
         image=_short(environment.image),
         full_image=environment.image,
-        sizes=sizes if len(sizes) > 1 else [],
         only_size=sizes[0].note if len(sizes) == 1 else "",
-        sign_in=[_Option(kind, _SIGN_IN[kind], "", kind == auth_type) for kind in environment.auth_types]
-        if len(environment.auth_types) > 1
-        else [],
+        choices=[choice for choice in choices if len(choice[2]) > 1],
     )
 
 
