@@ -91,7 +91,8 @@ async def _run(state: State, options: argparse.Namespace) -> int:
     stopped = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else 0
+        # Stopping a demo is how it ends well; a check that was interrupted has shown nothing.
+        return work.result() if work.done() else 130 if options.check else 0
     finally:
         for task in (work, stopped):
             task.cancel()
@@ -172,7 +173,8 @@ def welcome(state: State, token_seconds: float) -> str:
             *who,
             "",
             "  What to try",
-            "    1. Log in as alice, choose Astronomy, and wait for JupyterLab. Nothing asks for a password again.",
+            "    1. Log in as alice, choose Astronomy, and open `Start here.ipynb` in JupyterLab.",
+            "       Nothing asks for a password again.",
             "    2. The Rucio panel on the left: search cta:*crab*, make a file available (it is copied from",
             "       DESY-DCACHE to EULAKE-1), then add it to a notebook and open it with astropy.",
             "    3. In a terminal:  rucio whoami   ·   datalake status   ·   rucio download cta:crab_run0001.fits",

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -67,6 +67,16 @@ def write(state: State, issuer: str) -> Path:
     config.write_text(_render("jupyterhub_config.py.txt", values))
     remembered.write_text(told)
     return config
+
+
+def furnish(state: State, users: Iterable[str]) -> None:
+    """A first notebook in the home of everybody who has none yet."""
+    for name in users:
+        home = state.homes / name
+        if not home.exists():
+            home.mkdir(mode=0o700)
+            notebook = files("jupyterhub_dlaas.demo") / "templates" / "start_here.ipynb"
+            (home / "Start here.ipynb").write_bytes(notebook.read_bytes())
 
 
 def _values(state: State, issuer: str) -> dict[str, str]:

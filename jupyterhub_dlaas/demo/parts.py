@@ -46,6 +46,7 @@ def prepare(state: State) -> None:
     """Writes what the parts read."""
     lake_config.write(lake(state))
     hub.write(state, issuer(state))
+    hub.furnish(state, [user.name for user in users().values() if user.groups])
 
 
 def parts(state: State, token_seconds: float) -> Iterator[Part]:

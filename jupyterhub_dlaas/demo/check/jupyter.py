@@ -13,7 +13,7 @@ import aiohttp
 
 from jupyterhub_dlaas.demo.check.web import Browser, Failed
 
-_COLOURS = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07\x1b]*(\x07|\x1b\\)|[=>()][0-9A-B]?)")
+_COLOURS = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07\x1b]*(\x07|\x1b\\)|[()][0-9AB]|[=>])")
 
 
 class Server:

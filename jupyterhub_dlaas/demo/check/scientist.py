@@ -38,7 +38,7 @@ class Scientist:
         self._used: set[str] = set()
 
     async def log_in(self) -> str:
-        page = await self.browser.open("/hub/login")
+        page = await self.browser.open("/hub/login?next=%2Fhub%2Fhome")
         way = next((link for link in page.links if "oauth_login" in link), None)
         if way:
             page = await self.browser.open(way)
@@ -59,11 +59,16 @@ class Scientist:
         who = await self.browser.api("GET", "/hub/api/user")
         if who.get("name") != self.person.name:
             raise Failed(f"the hub takes us for {who.get('name')!r}")
+        if who.get("servers"):  # of an earlier check that failed
+            await self.stop()
+            return f"as {self.person.name}; a server that was still running is stopped"
         return f"as {self.person.name}"
 
     async def options(self) -> str:
         page = await self.browser.open(f"/hub/spawn/{quote(self.person.name)}")
         form = next((form for form in page.forms if "environment" in form.choices), None)
+        if form is None and "/spawn-pending/" in page.url:
+            return "one environment only, so no page"
         if form is None:
             raise Failed(f"no environments on the Server Options page ({page.status}): {page.text[:400]}")
         offered = form.choices["environment"]
@@ -73,12 +78,11 @@ class Scientist:
         return ", ".join(offered)
 
     async def start(self) -> str:
-        page = self._page
-        assert page is not None
-        form = next(form for form in page.forms if "environment" in form.choices)
-        page = await self.browser.submit(page, form, environment=self.person.environment)
-        if page.status >= 400:
-            raise Failed(f"the hub answered {page.status}: {page.text[-500:]}")
+        if self._page is not None:
+            form = next(form for form in self._page.forms if "environment" in form.choices)
+            page = await self.browser.submit(self._page, form, environment=self.person.environment)
+            if page.status >= 400:
+                raise Failed(f"the hub answered {page.status}: {page.text[-500:]}")
         last = ""
         async for event in self._progress():
             last = str(event.get("message", last))
@@ -89,7 +93,7 @@ class Scientist:
         page = await self.browser.open(f"{self.server.base}lab")
         if page.status != 200 or not urlsplit(page.url).path.startswith(self.server.base):
             raise Failed(f"JupyterLab did not open ({page.status}, {page.url.partition('?')[0]}): {page.text[:300]}")
-        return self.person.environment
+        return last or self.person.environment
 
     async def _progress(self) -> AsyncIterator[dict[str, object]]:
         url = f"{self.browser.home}/hub/api/users/{quote(self.person.name)}/server/progress"
@@ -138,10 +142,10 @@ class Scientist:
         while seen[-1] != "OK":
             if time.monotonic() > deadline or seen[-1] == "STUCK":
                 raise Failed(f"{self._did} did not become available: {' -> '.join(seen)}")
-            await asyncio.sleep(0.5)
             details = await self._details(self._did)
             if details["status"] != seen[-1]:
                 seen.append(details["status"])
+            await asyncio.sleep(0.5)
         self._path = details["path"]
         rules, _ = await self.server.run(f"rucio rule list --account {self.person.name} </dev/null")
         if self._did not in rules:

@@ -76,5 +76,5 @@ async def test_the_first_failure_ends_it_with_code_1_and_its_name(
 
 async def test_nothing_there_is_said_with_its_address() -> None:
     async with Browser("http://127.0.0.1:1") as browser:
-        with pytest.raises(Failed, match=r"127\.0\.0\.1:1/hub/login cannot be reached"):
+        with pytest.raises(Failed, match=r"127\.0\.0\.1:1/hub/login\?next=%2Fhub%2Fhome cannot be reached"):
             await Scientist(browser, Person("a", "b"), print).log_in()
