@@ -66,7 +66,7 @@ async def bundle_of(dlaas: Any, server: RunningServer) -> Rendered:
     audiences = choice.offer.audiences
     states = dlaas.keeper.peek(name, audiences)
     now = dlaas.clock.now()
-    if states is None or any(_lacks(state, now) for state in states.values()):
+    if states is None or any(lacks(state, now) for state in states.values()):
         _load(dlaas, server, audiences, now)
         if states is None:
             states = await _wait_for(dlaas, server, audiences)
@@ -110,7 +110,7 @@ def compose(
 ) -> Rendered:
     """The wire form of a bundle, see the module `jupyterhub_dlaas.agent`; `required` audiences decide `ready`."""
     missing = [
-        f"{audience}: {why_missing(states.get(audience))}" for audience in required if _lacks(states.get(audience), now)
+        f"{audience}: {why_missing(states.get(audience))}" for audience in required if lacks(states.get(audience), now)
     ]
     document = {
         "ready": not missing,
@@ -136,7 +136,7 @@ def compose(
         etag=f'"{hashlib.sha256(tail).hexdigest()[:32]}"',
         tail=tail,
         good_until=min(expiries, default=float("inf")),
-        complete=not any(_lacks(state, now) for state in states.values()),
+        complete=not any(lacks(state, now) for state in states.values()),
     )
 
 
@@ -165,7 +165,8 @@ def why_missing(state: TokenState | None) -> str:
     return "there is no access token yet"
 
 
-def _lacks(state: TokenState | None, now: float) -> bool:
+def lacks(state: TokenState | None, now: float) -> bool:
+    """Whether there is no token to work with now."""
     return state is None or state.token is None or (state.expires_at is not None and state.expires_at <= now)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jupyterhub_dlaas.bundle.paths import Places
-from jupyterhub_dlaas.errors import BundleError, ConfigError
+from jupyterhub_dlaas.errors import ConfigError, OptionsError
 
 _SMALLEST_UID = 1000
 _CACHE_SUFFIX = ".cache"
@@ -37,7 +37,7 @@ class Account:
 def account_of(user: str, system_group: str) -> Account:
     """The system user of that name, who must be a member of `system_group` and no system account.
 
-    Raises ConfigError without a usable group, BundleError (a sentence for the user) for anybody else: a person who
+    Raises ConfigError without a usable group, OptionsError for anybody else: a person who
     calls themselves `postgres` at IAM gets nothing.
     """
     try:
@@ -50,14 +50,17 @@ def account_of(user: str, system_group: str) -> Account:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise BundleError(
-            f"There is no system account {user!r} on this machine.", hint="Ask its administrators."
+        raise OptionsError(
+            f"There is no system account {user!r} on this machine.",
+            hint="Ask its administrators.",
+            status=403,
         ) from None
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
     if entry.pw_uid < _SMALLEST_UID or wanted not in groups:
-        raise BundleError(
+        raise OptionsError(
             f"The system account {user!r} may not have a server: it is not a member of the group {system_group}.",
             hint="Ask the administrators of this machine.",
+            status=403,
         )
     return Account(user, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
 

@@ -20,7 +20,7 @@ from jupyterhub_dlaas.catalogue.offer import Choice, Offer, choose
 from jupyterhub_dlaas.errors import ConfigError, DLaaSError, OptionsError
 from jupyterhub_dlaas.hub import options
 from jupyterhub_dlaas.hub.agents import Report
-from jupyterhub_dlaas.hub.bundles import why_missing
+from jupyterhub_dlaas.hub.bundles import lacks, why_missing
 from jupyterhub_dlaas.hub.progress import Progress, mount_step, token_step
 from jupyterhub_dlaas.oidc.secret import Secret
 
@@ -169,11 +169,8 @@ class DLaaSSpawnerMixin:
         return credential
 
     def _refuse_without(self, choice: Choice, states: Mapping[str, TokenState]) -> None:
-        lacking = {
-            key: state
-            for key in self.required_audiences(choice)
-            if (state := states.get(key)) is None or state.token is None
-        }
+        now = self.dlaas.clock.now()
+        lacking = {key: state for key in self.required_audiences(choice) if lacks(state := states.get(key), now)}
         if not lacking:
             return
         problems = [state.problem for state in lacking.values() if state is not None and state.problem is not None]
@@ -256,8 +253,10 @@ class DLaaSSpawnerMixin:
 
 
 def refusal(error: DLaaSError) -> Refused:
-    """What a failed start shows for one of our own errors."""
-    return Refused(500, error.sentence())
+    """What a failed start shows for one of our own errors: 500 where the hub is set up wrongly."""
+    if isinstance(error, OptionsError):
+        return Refused(error.status, error.sentence())
+    return Refused(500 if isinstance(error, ConfigError) else 503, error.sentence())
 
 
 def _find_offer(catalogues: Any, offer_id: str) -> Offer | None:

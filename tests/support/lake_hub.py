@@ -109,6 +109,7 @@ async def lake(
     """`more` may change the configuration; `settings` are those of `DLaaSConfig` by name."""
     async with StandInIAM() as iam:
         config = lake_config(folder, iam)
+        config.DLaaSConfig.clock = iam.clock
         for name, value in settings.items():
             setattr(config.DLaaSConfig, name, value)
         more(config)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_dlaas.errors import BundleError, ConfigError
+from jupyterhub_dlaas.errors import BundleError, ConfigError, OptionsError
 from jupyterhub_dlaas.hub import local_agent, local_places
 from jupyterhub_dlaas.hub.local_agent import AgentProcess
 from jupyterhub_dlaas.oidc.secret import Secret
@@ -83,12 +83,12 @@ def test_eos_takes_no_token_below_a_folder_that_the_user_cannot_list(tmp_path: P
 
 
 def test_a_user_without_a_system_account_gets_nothing() -> None:
-    with pytest.raises(BundleError, match="no system account"):
+    with pytest.raises(OptionsError, match="no system account"):
         local_places.account_of("nobody-of-this-name", grp.getgrgid(os.getgid()).gr_name)
 
 
 def test_a_system_account_gets_nothing_even_as_a_member_of_the_group() -> None:
-    with pytest.raises(BundleError, match="may not have a server"):
+    with pytest.raises(OptionsError, match="may not have a server"):
         local_places.account_of("daemon", grp.getgrgid(pwd.getpwnam("daemon").pw_gid).gr_name)
 
 
