@@ -23,7 +23,7 @@ from jupyterhub_dlaas.hub.plan import Assessment
 from jupyterhub_dlaas.hub.renewal import asked
 from jupyterhub_dlaas.hub.service import Client, DLaaS
 from jupyterhub_dlaas.hub.session import KEY, Session
-from jupyterhub_dlaas.hub.setup import HubCannotStart
+from jupyterhub_dlaas.hub.setup import speak_plainly
 from jupyterhub_dlaas.oidc import claims
 from jupyterhub_dlaas.oidc.model import Grant
 from jupyterhub_dlaas.oidc.secret import Secret
@@ -63,12 +63,10 @@ class IAMAuthenticator(GenericOAuthenticator):
     )
 
     def __init__(self, **kwargs: Any) -> None:
+        speak_plainly()
         super().__init__(**kwargs)
         self._renewals: set[asyncio.Task[None]] = set()
-        try:
-            self.dlaas = DLaaS(DLaaSConfig(parent=self), self._client(), self.audiences, self._assess)
-        except ConfigError as error:
-            raise HubCannotStart(error.message, hint=error.hint) from None
+        self.dlaas = DLaaS(DLaaSConfig(parent=self), self._client(), self.audiences, self._assess)
 
     # ---- settings
 

@@ -20,22 +20,32 @@ TEMPLATES = str(Path(__file__).with_name("templates"))
 _AUTH_REFRESH_AGE_SECONDS = 60
 
 
-class HubCannotStart(ConfigError, SystemExit):  # noqa: N818 - it ends the hub, as SystemExit does
-    """A setting that can never work. As a `SystemExit` it ends JupyterHub with the sentence and no traceback."""
+class _Sentence(logging.Filter):
+    """JupyterHub logs what keeps it from starting with its whole traceback; for our own errors the sentence will do."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        ConfigError.__init__(self, message, hint=hint)
-        self.code = f"jupyterhub_dlaas: {self.sentence()}"
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConfigError):
+            record.msg, record.args, record.exc_info = f"The hub cannot start: {error.sentence()}", (), None
+        return True
+
+
+def speak_plainly() -> None:
+    """From now on a `ConfigError` that ends JupyterHub is logged as its sentence."""
+    jupyterhub = logging.getLogger("JupyterHub")
+    if not any(isinstance(known, _Sentence) for known in jupyterhub.filters):
+        jupyterhub.addFilter(_Sentence())
 
 
 def setup(c: Any) -> None:
-    """Appends to `c`, replaces nothing. Raises `ConfigError` (`HubCannotStart`) when no crypt key is set anywhere.
+    """Appends to `c`, replaces nothing. Raises `ConfigError` when no crypt key is set anywhere.
 
     Zero-to-JupyterHub has filled `c` with lists of its own before this runs.
     """
+    speak_plainly()
     _need_crypt_key(c)
     if _get(c.Authenticator, "enable_auth_state") is False:
-        raise HubCannotStart(
+        raise ConfigError(
             "c.Authenticator.enable_auth_state is False, but the hub keeps the users' sessions with IAM there.",
             hint="Take that line out.",
         )
@@ -53,7 +63,7 @@ def setup(c: Any) -> None:
 def _need_crypt_key(c: Any) -> None:
     # With Zero-to-JupyterHub the key is in the setting and the variable is ignored.
     if not _get(c.CryptKeeper, "keys") and not os.environ.get("JUPYTERHUB_CRYPT_KEY", "").strip(" ;"):
-        raise HubCannotStart(
+        raise ConfigError(
             "Users' sessions cannot be encrypted, no key is set: neither c.CryptKeeper.keys nor JUPYTERHUB_CRYPT_KEY.",
             hint="Make one with `openssl rand -hex 32`, keep it, and set JUPYTERHUB_CRYPT_KEY to it.",
         )

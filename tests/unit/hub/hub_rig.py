@@ -112,7 +112,7 @@ async def rig(
     CryptKeeper.clear_instance()
     CryptKeeper.instance(keys=[bytes([65 + number]) * 32 for number in range(keys)])
     hub = {name[4:]: settings.pop(name) for name in list(settings) if name.startswith("hub_")}
-    async with StandInIAM(clock=clock, settings=Settings(**settings)) as iam:
+    async with StandInIAM(clock=clock, settings=Settings(key_type="EC", **settings)) as iam:
         config = Config()
         config.IAMAuthenticator.issuer_url = iam.issuer_url
         config.IAMAuthenticator.client_id, config.IAMAuthenticator.client_secret = "dlaas", "dlaas-secret"
