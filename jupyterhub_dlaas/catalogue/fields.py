@@ -128,7 +128,7 @@ def _introspection(value: str) -> str:
         raise ValueError(f"{value!r} has a scheme: give host and path alone, such as iam.example.org/userinfo")
     if ":" in value:
         raise ValueError(f"{value!r} has a port: EOS would read it as the token's expiry")
-    if not _HOST.fullmatch(host) or not path or any(c.isspace() for c in value):
+    if not _HOST.fullmatch(host.lower()) or not path or any(c.isspace() for c in value):
         raise ValueError(f"{value!r} is not host/path, such as iam.example.org/userinfo")
     return value
 

@@ -181,7 +181,9 @@ class VolumeStorage(_Mounted):
     claim: Slug | None = None
     """Name of a PersistentVolumeClaim."""
     nfs: NFS | None = None
+    """An NFS export."""
     csi: CSI | None = None
+    """An inline volume of a CSI driver."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -228,6 +230,7 @@ class Resources(Model):
     gpu: Annotated[int, Field(ge=0, le=64)] = 0
     """Whole GPUs."""
     guarantee: Guarantee = Guarantee()
+    """What is reserved; nothing unless given."""
 
     @model_validator(mode="after")
     def _guaranteed(self) -> Self:
@@ -276,7 +279,9 @@ class Catalogue(Model):
     display_name: Title = ""
     """Shown to users; the VO's name unless given."""
     rucio_instances: dict[Slug, RucioInstance] = {}
+    """Rucio servers by name."""
     storages: dict[Slug, Storage] = {}
+    """What can be mounted, by name."""
     environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
     """In the order in which users see them."""
 
