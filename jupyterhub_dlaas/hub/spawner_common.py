@@ -187,8 +187,14 @@ class DLaaSSpawnerMixin:
         if dlaas is None:
             return
         dlaas.agents.revoke(self)
-        if not any(other is not self and other.active for other in self.user.spawners.values()):
+        if not self._has_other_servers():
             dlaas.refresh.unwatch(self.user.name)
+
+    def _has_other_servers(self) -> bool:
+        if any(other is not self and other.active for other in self.user.spawners.values()):
+            return True
+        # When the hub starts, the database knows of running servers that have no spawner yet.
+        return any(row.server_id is not None for name, row in self.user.orm_spawners.items() if name != self.name)
 
     def agent_reported(self, report: Report) -> None:
         """Called when the agent says something new: it becomes steps of the start."""

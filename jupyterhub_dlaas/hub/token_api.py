@@ -88,7 +88,7 @@ class BundleHandler(AgentHandler):
         try:
             rendered = await bundle_of(self.dlaas, self.server)
         except NotLoaded:
-            raise Refused(503, "The hub is still loading this user's session.", retry_after=5) from None
+            raise Refused(503, "The hub does not know this server's files yet.", retry_after=5) from None
         seconds = ask_again_seconds(self.dlaas, self.server.spawner.user.name, rendered)
         self.set_header(ASK_AGAIN_HEADER, f"{seconds:.1f}")
         self.set_header("ETag", rendered.etag)

@@ -193,3 +193,19 @@ async def test_a_later_process_with_the_same_pid_is_not_the_agent() -> None:
     me = AgentProcess.of(os.getpid())
     assert me.alive
     assert not AgentProcess(me.pid, me.began - 1).alive
+
+
+@as_root
+async def test_as_root_the_agent_is_the_user_and_nobody_else() -> None:
+    account = local_places.Account("nobody", 65534, 65534, (65534,), "/")
+    process, ready = local_agent.launch(
+        lambda credential, ready: ["/bin/bash", "-c", f"cat /proc/self/status >&{ready}"], Secret("topsecret"), account
+    )
+    said = b""
+    with os.fdopen(ready, "rb") as pipe:
+        said = pipe.read()
+    await process.ended()
+    ids = {
+        line.split(b":")[0]: line.split()[1:] for line in said.splitlines() if line[:4] in (b"Uid:", b"Gid:", b"Grou")
+    }
+    assert ids == {b"Uid": [b"65534"] * 4, b"Gid": [b"65534"] * 4, b"Groups": [b"65534"]}
