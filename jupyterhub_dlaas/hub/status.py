@@ -55,7 +55,7 @@ def server_model(dlaas: Any, spawner: Any) -> dict[str, Any]:
     now = dlaas.clock.now()
     return {
         "name": spawner.name,
-        "display_name": spawner.orm_spawner.display_name or spawner.name,
+        "display_name": getattr(spawner, "display_name", "") or spawner.name,  # JupyterHub 6
         "environment": None if choice is None else choice.offer.id,
         "environment_name": None if choice is None else choice.offer.environment.display_name or choice.offer.id,
         "auth_type": None if choice is None else choice.auth_type,
