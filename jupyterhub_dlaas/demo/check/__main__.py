@@ -28,7 +28,7 @@ def steps(scientist: Scientist, wait_seconds: float) -> list[Step]:
         ("server options", scientist.options),
         ("start", scientist.start),
         *work,
-        ("two token lifetimes", lambda: scientist.wait(wait_seconds)),
+        ("wait two token lifetimes", lambda: scientist.wait(wait_seconds)),
         *((f"{name} again", step) for name, step in work),
         ("stop", scientist.stop),
     ]

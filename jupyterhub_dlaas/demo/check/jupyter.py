@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,19 +23,19 @@ class Server:
 
     def __init__(self, browser: Browser, base: str) -> None:
         self._browser, self.base = browser, base
-        self._terminal: aiohttp.ClientWebSocketResponse | None = None
-        self._kernel: aiohttp.ClientWebSocketResponse | None = None
+        self._terminal = self._kernel = ""  # both live on in the server between two calls
 
     async def run(self, command: str, *, seconds: float = 120) -> tuple[str, int]:
         """A command in the terminal: what it printed, and its exit code."""
-        terminal = self._terminal = self._terminal or await self._open_terminal()
+        self._terminal = self._terminal or (await self._browser.api("POST", f"{self.base}api/terminals"))["name"]
         mark = uuid.uuid4().hex
         line = f"printf '\\n%s\\n' {mark}; {{ {command} ; }} 2>&1; printf '\\n%s %s\\n' {mark} $?"
-        await terminal.send_json(["stdin", line + "\r"])
         ended = re.compile(rf"^{mark}\r?\n(.*)^{mark} (\d+)", re.MULTILINE | re.DOTALL)
         printed = ""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._connect(f"terminals/websocket/{self._terminal}") as terminal:
+                await terminal.send_json(["set_size", 50, 250, 800, 2000])
+                await terminal.send_json(["stdin", line + "\r"])
                 while not (found := ended.search(_COLOURS.sub("", printed))):
                     kind, *content = await _receive(terminal, "the terminal")
                     printed += content[0] if kind == "stdout" and content else ""
@@ -44,14 +46,14 @@ class Server:
 
     async def execute(self, code: str, *, seconds: float = 120) -> str:
         """Code in the Python kernel: what it printed. Failed with its error."""
-        kernel = self._kernel = self._kernel or await self._open_kernel()
+        self._kernel = self._kernel or (await self._browser.api("POST", f"{self.base}api/kernels", {}))["id"]
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "check", "username": "check"}
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
         message = {"header": header | {"version": "5.3"}, "parent_header": {}, "metadata": {}, "content": content}
-        await kernel.send_json({**message, "channel": "shell", "buffers": []})
         printed, problem = "", ""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._connect(f"api/kernels/{self._kernel}/channels") as kernel:
+                await kernel.send_json({**message, "channel": "shell", "buffers": []})
                 while True:
                     answer = await _receive(kernel, "the kernel")
                     if answer.get("parent_header", {}).get("msg_id") != header["msg_id"]:
@@ -77,28 +79,14 @@ class Server:
             raise Failed(f"the Rucio panel says: {answer.get('exception_message') or answer.get('error')}")
         return answer
 
-    async def close(self) -> None:
-        """Hangs up; terminal and kernel go with the server."""
-        for socket in (self._terminal, self._kernel):
-            if socket is not None:
-                await socket.close()
-
-    async def _open_terminal(self) -> aiohttp.ClientWebSocketResponse:
-        made = await self._browser.api("POST", f"{self.base}api/terminals")
-        socket = await self._connect(f"{self.base}terminals/websocket/{made['name']}")
-        await socket.send_json(["set_size", 50, 250, 800, 2000])
-        return socket
-
-    async def _open_kernel(self) -> aiohttp.ClientWebSocketResponse:
-        made = await self._browser.api("POST", f"{self.base}api/kernels", {"name": "python3"})
-        return await self._connect(f"{self.base}api/kernels/{made['id']}/channels")
-
-    async def _connect(self, path: str) -> aiohttp.ClientWebSocketResponse:
-        url = self._browser.home + path
+    @asynccontextmanager
+    async def _connect(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        url = f"{self._browser.home}{self.base}{path}"
         try:
-            return await self._browser.session.ws_connect(url, headers=self._browser.headers(url), heartbeat=20)
+            async with self._browser.session.ws_connect(url, headers=self._browser.headers(url)) as socket:
+                yield socket
         except aiohttp.ClientError as error:
-            raise Failed(f"{url} cannot be opened: {error}") from error
+            raise Failed(f"{url} cannot be used: {error}") from error
 
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse, what: str) -> Any:

@@ -190,7 +190,6 @@ class Scientist:
         return f"{seconds:.0f} s"
 
     async def stop(self, *, seconds: float = 60) -> str:
-        await self.server.close()
         name = quote(self.person.name)
         await self.browser.open("/hub/home")  # a page of the hub, for its XSRF cookie
         await self.browser.api("DELETE", f"/hub/api/users/{name}/server")
