@@ -29,7 +29,7 @@ class Peer:
 
     def __init__(self, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", module, *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.ready = self._line()
 
     def _line(self) -> dict[str, Any]:
@@ -239,17 +239,16 @@ def expiry(users: int = 300, each: int = 3) -> list[Row]:
     for kind in ("stock", "dlaas"):
         with scene(users=users) as made:
             made.control("settings", refuse_reuse=True)
-            settings = {"running": False, "audiences": [], "age_seconds": 601, "auth_refresh_age": 1}
-            with made.hub(kind, **settings) as (hub, port, callers):
+            with made.hub(kind, running=False, audiences=[], auth_refresh_age=1) as (hub, port, callers):
+                asks = [["/hub/api/user", {"Authorization": f"token {caller['token']}"}] for caller in callers]
+                result(load({"port": port, "requests": asks, "connections": 20}))  # everybody was here a moment ago
                 made.control("clock", advance=601)
+                hub.process.send_signal(signal.SIGUSR2)
                 made.control("counters", "DELETE")
+                time.sleep(1.5)  # beyond auth_refresh_age, so that stock looks, too
                 hub.process.send_signal(signal.SIGUSR1)
-                asks = [
-                    ["/hub/api/user", {"Authorization": f"token {caller['token']}"}]
-                    for caller in callers
-                    for _ in range(each)
-                ]
-                result(load({"port": port, "requests": asks, "connections": 100}))
+                each_thrice = [ask for ask in asks for _ in range(each)]
+                result(load({"port": port, "requests": each_thrice, "connections": 100}))
                 counters = made.control("counters", "GET")
                 alive = made.control("sessions", "GET")["alive"]
                 figures[kind] = {**hub.stop(), "asked": counters["requests"], "alive": alive}

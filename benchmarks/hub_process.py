@@ -1,7 +1,8 @@
 """A real JupyterHub with many users, ours or stock, in a process of its own that tells what it used.
 
 `python -m benchmarks.hub_process SPEC` with a JSON file; prints one JSON line when it is ready and, after SIGTERM, one
-with what it used. Between the two: SIGUSR1 starts counting CPU and event-loop stalls afresh.
+with what it used. Between the two SIGUSR1 starts counting CPU and event-loop stalls afresh, and SIGUSR2 moves the clock
+of our hub on by one token lifetime (a stock hub looks at no clock).
 
 The servers of its users are one line in the hub's memory and database each and answer nothing: what is measured is the
 hub. The proxy is none, requests go to the hub itself, for both kinds alike.
@@ -34,7 +35,10 @@ import jupyterhub_dlaas
 from jupyterhub_dlaas.bundle.paths import Places
 from jupyterhub_dlaas.hub.session import Held, Session, new_generation
 from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin
+from jupyterhub_dlaas.oidc.clock import ManualClock
 from jupyterhub_dlaas.oidc.secret import Secret
+
+CLOCK = ManualClock(tick=True)
 
 CATALOGUE = """\
 vo: escape
@@ -135,6 +139,7 @@ def configuration(spec: dict[str, Any], folder: Path) -> Config:
         jupyterhub_dlaas.setup(c)
         c.JupyterHub.authenticator_class = "dlaas"
         c.JupyterHub.spawner_class = DataLakeSpawner
+        c.DLaaSConfig.clock = CLOCK
         c.IAMAuthenticator.issuer_url = issuer
         c.IAMAuthenticator.audiences = {key: {} for key in spec["audiences"]}
         if spec["audiences"]:
@@ -171,6 +176,9 @@ async def populate(app: JupyterHub, spec: dict[str, Any], folder: Path) -> list[
             if spec["kind"] == "dlaas":
                 spawner.places = Places(f"/run/dlaas/{name}", f"/run/dlaas/{name}-cache")
                 caller["agent_token"] = (await spawner.open_data_lake()).reveal()
+        elif spec["kind"] == "dlaas":
+            # auth_state as our hub itself writes it, with what userinfo says.
+            await app.authenticator.dlaas.keeper.renew(user, force=True)
         callers.append(caller)
     return callers
 
@@ -178,7 +186,8 @@ async def populate(app: JupyterHub, spec: dict[str, Any], folder: Path) -> list[
 def _auth_state(spec: dict[str, Any], tokens: dict[str, Any], now: float) -> dict[str, Any]:
     if spec["kind"] == "stock":
         kept = {key: tokens[key] for key in ("access_token", "refresh_token", "id_token")}
-        return {**kept, "scope": tokens["scope"].split(), "token_response": kept, "oauth_user": {"sub": tokens["sub"]}}
+        user = {"sub": tokens["sub"]}
+        return {**kept, "scope": tokens["scope"].split(), "token_response": tokens, "oauth_user": user}
     issued, ends = now - spec["age_seconds"], now - spec["age_seconds"] + spec["token_seconds"]
     held = Held(Secret(tokens["access_token"]), ends, issued)
     return Session(
@@ -222,6 +231,7 @@ async def main(spec: dict[str, Any]) -> None:
     loop, stopped, watch = asyncio.get_running_loop(), asyncio.Event(), Watch()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGUSR1, watch.reset)
+    loop.add_signal_handler(signal.SIGUSR2, CLOCK.advance, spec["token_seconds"] + 1)
     started = time.time()
     callers = await populate(app, spec, folder)
     path = folder / "callers.json"

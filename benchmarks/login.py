@@ -26,7 +26,7 @@ async def _login(port: int, user: str, scene: Any, late_seconds: float) -> float
                 location, text = answer.headers.get("Location"), await answer.text()
             if location:
                 url, data = urljoin(url, location), None
-                if "/hub/oauth_callback" in url:
+                if url.startswith(f"{hub}/hub/oauth_callback"):
                     return await _callback(browser, url, scene, late_seconds)
             else:
                 form = BeautifulSoup(text, "html.parser").find("form")
