@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from jupyterhub.app import JupyterHub
@@ -36,7 +36,10 @@ class RunningHub:
     """`async with RunningHub(folder, config) as hub`. `config` is merged over what any hub on loopback needs.
 
     `await hub.restart()` ends the hub and starts another over the same database and proxy, as z2jh does.
+    `known_secrets` grows with every agent token, so that a test can look for them where they may not be.
     """
+
+    every: ClassVar[list[RunningHub]] = []
 
     def __init__(self, folder: Path, config: Config, *, log_level: int = logging.DEBUG) -> None:
         self.folder = folder
@@ -52,7 +55,9 @@ class RunningHub:
         own.JupyterHub.db_url = f"sqlite:///{folder / 'hub.sqlite'}"
         own.JupyterHub.cookie_secret = secrets.token_bytes(32)
         own.JupyterHub.cleanup_servers = False
+        # An empty file of our own: without one JupyterHub would take whatever lies in the working directory.
         own.JupyterHub.config_file = str(folder / "none.py")
+        (folder / "none.py").touch()
         own.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
         own.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{self.proxy_port}"
         own.ConfigurableHTTPProxy.auth_token = self._proxy_token = secrets.token_hex(32)
@@ -62,14 +67,25 @@ class RunningHub:
         own.Spawner.poll_interval = 2
         own.merge(config)
         self.config = own
+        self.known_secrets: set[str] = {str(config.IAMAuthenticator.get("client_secret") or "")}
+        self.every.append(self)
 
     async def __aenter__(self) -> RunningHub:
         self._start_proxy()
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self._stop_proxy()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.stop(servers=True)
+        try:
+            await self.stop(servers=True)
+        finally:
+            self._stop_proxy()
+
+    def _stop_proxy(self) -> None:
         if self._proxy:
             self._proxy.terminate()
             self._proxy.wait(10)
@@ -93,6 +109,7 @@ class RunningHub:
         self._handler = handler
         await self._proxy_answers()
         await app.initialize([])
+        self._remember_agent_tokens(app)
         app.log.setLevel(self._log_level)
         app.log.addHandler(handler)
         app.log.propagate = False
@@ -101,6 +118,17 @@ class RunningHub:
         for number in (15, 2):
             with suppress(NotImplementedError, ValueError):
                 asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _remember_agent_tokens(self, app: Any) -> None:
+        agents = app.authenticator.dlaas.agents
+        mint = agents.mint
+
+        async def remember(spawner: Any) -> Any:
+            token = await mint(spawner)
+            self.known_secrets.add(token.reveal())
+            return token
+
+        agents.mint = remember
 
     async def _proxy_answers(self) -> None:
         for _ in range(100):
@@ -114,6 +142,7 @@ class RunningHub:
         raise RuntimeError(f"the proxy did not start: {(self.folder / 'proxy.log').read_text()}")
 
     async def stop(self, *, servers: bool = False) -> None:
+        """Ends the hub as a signal does; `servers` too, or they run on as they do while a hub restarts."""
         app = self.app
         if app is None:
             return
