@@ -43,7 +43,10 @@ class NotLoaded(Exception):  # noqa: N818 - a state of the hub, not a fault
 
 @dataclass(frozen=True)
 class Rendered:
-    """One bundle as JSON without its first two fields; good while `key` is the same and until `good_until` (epoch)."""
+    """One bundle as JSON without its first two fields; good while `key` is the same and until `good_until` (epoch).
+
+    Not `complete`: a token is on its way.
+    """
 
     key: tuple[Any, ...]
     etag: str
@@ -67,7 +70,7 @@ async def bundle_of(dlaas: Any, server: RunningServer) -> Rendered:
     states = dlaas.keeper.peek(name, audiences)
     now = dlaas.clock.now()
     if states is None or any(lacks(state, now) for state in states.values()):
-        _load(dlaas, server, audiences, now)
+        _load(dlaas, server, now)
         if states is None:
             states = await _wait_for(dlaas, server, audiences)
     shared = dlaas.config.shared_servers != "allow" and is_shared(spawner)
@@ -136,7 +139,7 @@ def compose(
         etag=f'"{hashlib.sha256(tail).hexdigest()[:32]}"',
         tail=tail,
         good_until=min(expiries, default=float("inf")),
-        complete=not any(lacks(state, now) for state in states.values()),
+        complete=not any(lacks(state, now) and state.problem is None for state in states.values()),
     )
 
 
@@ -170,14 +173,17 @@ def lacks(state: TokenState | None, now: float) -> bool:
     return state is None or state.token is None or (state.expires_at is not None and state.expires_at <= now)
 
 
-def _load(dlaas: Any, server: RunningServer, audiences: Sequence[str], now: float) -> None:
-    """Asks the keeper in the background, once at a time and not more often than every half minute."""
+def _load(dlaas: Any, server: RunningServer, now: float) -> None:
+    """Has the keeper read the session and do what is due: in the background, once at a time, every half minute at most.
+
+    Nobody waits for an agent, so the keeper's own pauses between tries hold (`tokens` would overrule them).
+    """
     if server.loading is not None and not server.loading.done():
         return
     if now - server.asked_at < _LOAD_AGAIN_SECONDS and server.rendered is not None:
         return
     server.asked_at = now
-    server.loading = asyncio.ensure_future(dlaas.keeper.tokens(server.spawner.user, audiences, at_least=1))
+    server.loading = asyncio.ensure_future(dlaas.keeper.renew(server.spawner.user))
     server.loading.add_done_callback(_look_at)
 
 

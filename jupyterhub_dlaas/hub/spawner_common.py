@@ -55,6 +55,7 @@ class DLaaSSpawnerMixin:
     name: str
     authenticator: Any
     orm_spawner: Any
+    ready: bool
     log: Any
     user_options: dict[str, Any]
     apply_user_options: Any
@@ -197,7 +198,9 @@ class DLaaSSpawnerMixin:
         return any(row.server_id is not None for name, row in self.user.orm_spawners.items() if name != self.name)
 
     def agent_reported(self, report: Report) -> None:
-        """Called when the agent says something new: it becomes steps of the start."""
+        """Called when the agent says something new: while the server starts, it becomes steps."""
+        if self.ready:
+            return
         for mount in report.mounts:
             self.steps.add(mount_step(mount))
         for problem in report.problems:

@@ -210,3 +210,17 @@ async def test_as_root_a_system_group_has_to_be_named(running: Lake) -> None:
     async with running.browser("alice") as browser:
         status, text = await refused(running, browser, {})
     assert (status, "system_group" in text) == (500, True)
+
+
+async def test_a_hub_that_knows_nothing_yet_reads_the_session_when_an_agent_asks(running: Lake) -> None:
+    spawner = await running.start("alice")
+    running.hub.dlaas.keeper._entries.clear()  # as in the first moments of a hub
+    status, _, text = await running.call("/hub/dlaas/bundle", spawner._credential.reveal())
+    assert (status, "tokens/rucio" in text) == (200, True)
+
+
+async def test_an_outage_of_iam_does_not_keep_files_from_a_running_server(running: Lake) -> None:
+    spawner = await running.start("alice")
+    running.iam.faults.set("*", status=503)
+    status, _, text = await running.call("/hub/dlaas/bundle", spawner._credential.reveal())
+    assert (status, "tokens/rucio" in text) == (200, True)
