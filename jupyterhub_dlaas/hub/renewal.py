@@ -86,11 +86,14 @@ class Renewal:
         self.means, self.user, self.entry = means, user, entry
         self.epoch = entry.epoch
         self.refreshed = False
+        self.unsaved = False
 
     async def run(self, wish: Wish) -> None:
         """Does what `plan` says. Troubles with IAM end up in the entry; only the database can raise."""
         try:
             await self._run(self._plan(wish))
+            if self.unsaved:
+                await self._save()
         except Overtaken:
             log.info("user=%s renewal thrown away: a login or logout came between", self.user.name)
         else:
@@ -129,8 +132,7 @@ class Renewal:
             self._give_up(stale)
         if got:
             now = self.means.clock.now()
-            self.entry.update(self._session.with_tokens(got).without_expired(now))
-            await self._save()
+            self._update(self._session.with_tokens(got).without_expired(now))
 
     def _check(self) -> None:
         if self.entry.epoch != self.epoch or self.entry.session is None:
@@ -159,9 +161,10 @@ class Renewal:
             self._trouble(SESSION, error)
             return False
         self.refreshed = True
-        # The rotated refresh token comes first: whatever happens next, it is in the database.
-        self.entry.update(self._session.refreshed(grant))
-        await self._save()
+        self._update(self._session.refreshed(grant))
+        if grant.refresh_token not in (None, before.refresh_token):
+            # The rotated refresh token comes first: whatever happens next, it is in the database.
+            await self._save()
         if SESSION in self.entry.troubles:
             log.info("user=%s IAM accepts the session again", self.user.name)
         self.entry.worked(SESSION)
@@ -169,9 +172,8 @@ class Renewal:
         return self._session.allowed
 
     async def _ended(self, error: DeadSession) -> bool:
-        self.entry.update(self._session.ended())
+        self._update(self._session.ended())
         self._trouble(SESSION, error)
-        await self._save()
         return False
 
     async def _other_writer(self, before: Session) -> bool:
@@ -205,8 +207,7 @@ class Renewal:
         session = self._session
         changed = store.apply(self.user, groups=found.groups, admin=found.admin)
         if found.allowed != session.allowed or dict(found.others) != dict(session.others):
-            self.entry.update(replace(session, allowed=found.allowed, others=found.others, serial=session.serial + 1))
-            await self._save()
+            self._update(replace(session, allowed=found.allowed, others=found.others, serial=session.serial + 1))
         if changed or found.allowed != session.allowed:
             log.info("user=%s allowed=%s groups changed at IAM", self.user.name, found.allowed)
             self.means.lost(self.user)
@@ -240,7 +241,7 @@ class Renewal:
             else:
                 got[key] = Held.of(answer)
                 self.entry.worked(key)
-                log.info("user=%s audience=%s renewed", self.user.name, key)
+                log.debug("user=%s audience=%s class=%s renewed", self.user.name, key, OK)
         return got, stale
 
     def _give_up(self, keys: Collection[str]) -> None:
@@ -268,6 +269,10 @@ class Renewal:
             self.entry.troubles[key] = Trouble(label, sentence, now)
             self.entry.version += 1
 
+    def _update(self, session: Session) -> None:
+        self.entry.update(session)
+        self.unsaved = True
+
     async def _save(self) -> None:
         session = self._session
         wrote = await store.save(
@@ -275,4 +280,5 @@ class Renewal:
         )
         if not wrote:
             raise Overtaken
+        self.unsaved = False
         self.entry.blob = store.stored(self.user)

@@ -60,6 +60,6 @@ class Retry:
 
 
 _PATIENCE_SECONDS = 5.0
-OUTAGE = Backoff(5.0, 120.0)
+OUTAGE = Backoff(5.0, 60.0)
 SLOW = Backoff(60.0, 900.0)
 """For what a person has to mend: a disabled account, a refused audience, a wrong secret."""
