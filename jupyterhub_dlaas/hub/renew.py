@@ -9,7 +9,6 @@ from typing import Any
 from jupyterhub.handlers.base import BaseHandler
 from tornado import escape, web
 
-from jupyterhub_dlaas.errors import IAMError
 from jupyterhub_dlaas.hub.limits import TokenBucket
 from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin, Refused
 
@@ -88,11 +87,21 @@ class RenewHandler(OwnHandler):
             raise web.HTTPError(403, "This token opens none of your running servers.")
         user = self.current_user
         _within(self.settings, user.name)
-        try:
-            await self.dlaas.keeper.renew(user, force=True)
-        except IAMError as error:
-            raise Refused(503 if error.label == "outage" else 409, error.sentence()) from None
-        self.done({"renewed": True}, "renewed")
+        keeper = self.dlaas.keeper
+        await keeper.renew(user, force=True)
+        if keeper.needs_login(user.name):
+            raise Refused(
+                409, "Your login at IAM has ended. Log out and in again: running servers then go on by themselves."
+            )
+        problems = self._problems()
+        self.done({"renewed": not problems, "problems": problems}, "partly" if problems else "renewed")
+
+    def _problems(self) -> list[str]:
+        """What IAM said against the audiences of the running servers, in sentences."""
+        choices = [choice for spawner in self.own_spawners() if (choice := spawner.current_choice()) is not None]
+        audiences = {key for choice in choices for key in choice.offer.audiences}
+        states = self.dlaas.keeper.peek(self.current_user.name, sorted(audiences)) or {}
+        return [f"{key}: {state.problem.sentence}" for key, state in states.items() if state.problem is not None]
 
 
 class AuthTypeHandler(OwnHandler):

@@ -143,7 +143,7 @@ async def test_an_auth_type_that_the_environment_does_not_have_is_refused(shared
 async def test_the_servers_own_token_may_renew_and_switch(shared_lake: Lake) -> None:
     token = str(shared_lake.hub.user("alice").spawners[""].api_token)
     status, _, text = await shared_lake.call("/hub/dlaas/renew", token, method="POST")
-    assert (status, json.loads(text)) == (200, {"renewed": True})
+    assert (status, json.loads(text)) == (200, {"renewed": True, "problems": []})
     switch: dict[str, Any] = {"method": "POST", "json": {"auth_type": "oidc"}}
     assert (await shared_lake.call("/hub/dlaas/servers/auth-type", token, **switch))[0] == 200
 
@@ -152,8 +152,20 @@ async def test_renewing_gives_the_server_a_new_token(shared_lake: Lake) -> None:
     before = (await bundle(shared_lake))[0]["tokens/rucio"]
     async with shared_lake.browser("alice") as browser:
         status, text = await browser.post("/hub/dlaas/renew", headers={"Accept": "application/json"})
-    assert (status, json.loads(text)) == (200, {"renewed": True})
+    assert (status, json.loads(text)) == (200, {"renewed": True, "problems": []})
     assert (await bundle(shared_lake))[0]["tokens/rucio"] != before
+
+
+async def test_a_renewal_that_iam_refuses_says_so(shared_lake: Lake) -> None:
+    shared_lake.hub.app.tornado_application.settings["dlaas_renew_limits"].clear()
+    async with shared_lake.browser("alice") as browser:
+        shared_lake.iam.faults.refuse("rucio")
+        try:
+            _, text = await browser.post("/hub/dlaas/renew", headers={"Accept": "application/json"})
+        finally:
+            shared_lake.iam.faults.clear()
+    answer = json.loads(text)
+    assert (answer["renewed"], "refused" in answer["problems"][0]) == (False, True)
 
 
 async def test_renewing_needs_the_browsers_own_word(shared_lake: Lake) -> None:
