@@ -224,3 +224,24 @@ async def test_an_outage_of_iam_does_not_keep_files_from_a_running_server(runnin
     running.iam.faults.set("*", status=503)
     status, _, text = await running.call("/hub/dlaas/bundle", spawner._credential.reveal())
     assert (status, "tokens/rucio" in text) == (200, True)
+
+
+async def test_no_token_is_in_a_log_an_environment_or_an_argument(running: Lake) -> None:
+    spawner = await running.start("alice")
+    secrets = [spawner._credential.reveal().encode(), Path(spawner.places.token("rucio")).read_bytes()]
+    places = [
+        Path(f"/proc/{pid}/{name}") for pid in (spawner._agent.pid, spawner.pid) for name in ("cmdline", "environ")
+    ]
+    seen = b"".join(place.read_bytes() for place in [*places, running.hub.log_file])
+    assert spawner.api_token.encode() in seen  # JupyterHub's own is where it puts it, so this looks in the right place
+    assert not [secret for secret in secrets if secret in seen]
+
+
+async def test_a_start_that_takes_too_long_leaves_nothing(running: Lake) -> None:
+    running.hub.app.config.LocalDLaaSSpawner.start_timeout = 1  # type: ignore[union-attr]
+    running.hub.app.config.LocalDLaaSSpawner.cmd = ["/bin/sleep", "60"]  # type: ignore[union-attr]
+    running.hub.app.config.LocalDLaaSSpawner.http_timeout = 1  # type: ignore[union-attr]
+    async with running.browser("alice") as browser:
+        status, _ = await refused(running, browser, {})
+    assert status == 500
+    assert (folders(running), agent_rows(running)) == ([], [])
