@@ -54,17 +54,17 @@ def environment(state: State, client_secret: str, base: Mapping[str, str]) -> di
 
 def write(state: State, issuer: str) -> Path:
     """Writes configuration and catalogues (the latter only once: they are there to be changed); returns the former."""
-    values = _values(state, issuer)
+    filled = values(state, issuer)
     catalogue = state.hub / "catalogue.d"
     catalogue.mkdir(exist_ok=True)
     remembered = state.hub / "written-for.json"  # another folder or port makes the catalogues' paths wrong
-    told = json.dumps(values, sort_keys=True)
+    told = json.dumps(filled, sort_keys=True)
     fresh = not remembered.exists() or remembered.read_text() != told
     for vo in ("escape", "ska"):
         if fresh or not (catalogue / f"{vo}.yaml").exists():
-            (catalogue / f"{vo}.yaml").write_text(_render(f"{vo}.yaml", values))
+            (catalogue / f"{vo}.yaml").write_text(render(f"{vo}.yaml", filled))
     config = state.hub / "jupyterhub_config.py"
-    config.write_text(_render("jupyterhub_config.py.txt", values))
+    config.write_text(render("jupyterhub_config.py.txt", filled))
     remembered.write_text(told)
     return config
 
@@ -79,7 +79,8 @@ def furnish(state: State, users: Iterable[str]) -> None:
             (home / "Start here.ipynb").write_bytes(notebook.read_bytes())
 
 
-def _values(state: State, issuer: str) -> dict[str, str]:
+def values(state: State, issuer: str) -> dict[str, str]:
+    """What the templates leave open."""
     return {
         "issuer": issuer,
         "hub": state.url("hub"),
@@ -99,6 +100,7 @@ def _values(state: State, issuer: str) -> dict[str, str]:
     }
 
 
-def _render(name: str, values: Mapping[str, str]) -> str:
+def render(name: str, filled: Mapping[str, str]) -> str:
+    """A template with its values."""
     text = (files("jupyterhub_dlaas.demo") / "templates" / name).read_text()
-    return Template(text).substitute(values)
+    return Template(text).substitute(filled)

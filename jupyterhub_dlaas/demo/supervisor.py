@@ -20,6 +20,7 @@ from jupyterhub_dlaas.demo.state import DemoError
 
 PR_SET_CHILD_SUBREAPER = 36
 LAST_LINES = 15
+HEALTHY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,18 @@ class Supervisor:
     async def watch(self) -> None:
         """Runs until cancelled. A part that dies is started again; DemoError when it keeps dying."""
         deaths: dict[str, int] = {}
+        began: dict[str, float] = {}
         while True:
             for name, (part, process) in list(self._running.items()):
                 if process.returncode is None:
                     continue
-                deaths[name] = deaths.get(name, 0) + 1
+                lived = time.monotonic() - began.get(name, 0)
+                deaths[name] = 1 if lived > HEALTHY_SECONDS else deaths.get(name, 0) + 1
                 if deaths[name] > self._restarts:
                     raise self.failure(part, f"{name} ended {deaths[name]} times, the last with {process.returncode}")
                 self._say(f"{name} ended with code {process.returncode} and is started again; log: {self.log(part)}")
                 self._running[name] = (part, await self._spawn(part, "ab"))
+                began[name] = time.monotonic()
             self._reap()
             await asyncio.sleep(1)
 

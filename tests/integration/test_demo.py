@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -46,8 +47,6 @@ def demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 def state_of(folder: Path) -> State:
     """What a running demo has written down (ports are read, not chosen anew)."""
-    import json
-
     known = json.loads((folder / "demo.json").read_text())
     return State(folder, known["ports"], known["secrets"], new=False)
 

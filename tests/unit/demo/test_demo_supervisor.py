@@ -146,6 +146,14 @@ def test_the_catalogues_stay_within_what_the_configuration_grants(written: state
         assert exceeds(parse(path.read_text(), str(path)), grants[vo]) == []
 
 
+def test_the_default_folder_in_somebodys_home_makes_valid_catalogues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "find_proxy", lambda: ["node", "proxy"])
+    ports = dict.fromkeys(state.PORTS, 4711)
+    at_home = state.State(Path("/home/ada/.local/share/dlaas-demo"), ports, {}, new=True)
+    for vo in ("escape", "ska"):
+        assert parse(hub.render(f"{vo}.yaml", hub.values(at_home, "http://127.0.0.1:1/")), vo).vo == vo
+
+
 def test_a_changed_catalogue_is_left_alone(written: state.State) -> None:
     path = written.hub / "catalogue.d" / "escape.yaml"
     path.write_text("changed: true")
