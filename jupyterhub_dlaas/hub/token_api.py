@@ -74,6 +74,11 @@ class AgentHandler(APIHandler):
     def compute_etag(self) -> None:
         return None  # ours does not depend on when to ask again, tornado's hash of the body would
 
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        # tornado's line about a refusal has the whole address, and a caller may have put a token in it.
+        if not isinstance(value, web.HTTPError):
+            super().log_exception(typ, value, tb)
+
     def _log(self) -> None:
         # One line per agent and poll would bury everything else in the hub's log.
         if self.get_status() >= 400:
