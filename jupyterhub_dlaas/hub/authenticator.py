@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,15 @@ from jupyterhub_dlaas.errors import ConfigError, IAMError
 from jupyterhub_dlaas.hub import status, token_api
 from jupyterhub_dlaas.hub.config import DLaaSConfig
 from jupyterhub_dlaas.hub.flow import Login
-from jupyterhub_dlaas.hub.login import IAMCallbackHandler, IAMLoginHandler, IAMLogoutHandler, page, refused
+from jupyterhub_dlaas.hub.login import (
+    IAMCallbackHandler,
+    IAMLoginHandler,
+    IAMLogoutHandler,
+    not_answering,
+    own_browser,
+    page,
+    refused,
+)
 from jupyterhub_dlaas.hub.plan import Assessment
 from jupyterhub_dlaas.hub.renewal import asked
 from jupyterhub_dlaas.hub.service import Client, DLaaS
@@ -125,11 +132,7 @@ class IAMAuthenticator(GenericOAuthenticator):
             client_auth="basic" if self.basic_auth else "post",
             ca_file=self.ca_file or self.http_request_kwargs.get("ca_certs") or None,
             timeout_seconds=self.timeout_seconds,
-            overrides={
-                "authorization": self.authorize_url,
-                "token": self.token_url,
-                "userinfo": self.userdata_url,
-            },
+            overrides={"authorization": self.authorize_url, "token": self.token_url, "userinfo": self.userdata_url},
         )
 
     def _secret(self) -> str:
@@ -159,8 +162,7 @@ class IAMAuthenticator(GenericOAuthenticator):
         dlaas = self.dlaas
         if self.custom_html or not (dlaas.health.down or dlaas.issuer.known is None):
             return str(super().get_custom_html(base_url))
-        host = html.escape(self.issuer_url).replace("{", "").replace("}", "")
-        return _NOT_ANSWERING.replace("HOST", host)
+        return not_answering(self.issuer_url)
 
     async def authenticate(self, handler: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Spends the code, then asks for userinfo and for one token per audience, all at once."""
@@ -208,7 +210,7 @@ class IAMAuthenticator(GenericOAuthenticator):
             expired = session.access is None or session.access.expires_at <= dlaas.clock.now()
             if expired and not dlaas.health.down:
                 await asyncio.wait({renewal}, timeout=_PATIENCE_SECONDS)
-        return not (keeper.needs_login(user.name) and _own_browser(user, handler))
+        return not (keeper.needs_login(user.name) and own_browser(user, handler))
 
     async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
         """Who may no longer log in starts no server; from now on the user's tokens are kept alive."""
@@ -294,25 +296,3 @@ class IAMAuthenticator(GenericOAuthenticator):
             return bool(self.allow_all or await maybe_future(self.check_allowed(name, auth_model)))
         except web.HTTPError:
             return False
-
-
-def _own_browser(user: Any, handler: Any) -> bool:
-    """Whether sending this request to the login page can help: not a token's, not another user's request.
-
-    JupyterHub 5.5 answers a token's request with 403 when `refresh_user` says False.
-    """
-    if handler is None:
-        return True
-    if getattr(handler, "_token_authenticated", False) or getattr(handler, "_jupyterhub_user", user) is not user:
-        return False
-    handler._token_authenticated = False  # JupyterHub 6.1.1 reads it without having set it
-    return True
-
-
-_NOT_ANSWERING = """
-<div class="service-login">
-  <p class="alert alert-warning" role="status">The identity provider HOST does not answer at the moment, so a login may
-  have to wait. Running servers are not touched. The hub keeps trying by itself.</p>
-  <a role="button" class="btn btn-jupyter btn-lg" href="{{ authenticator_login_url | e }}">Try to sign in</a>
-</div>
-"""

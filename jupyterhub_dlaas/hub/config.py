@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Enum, Float, Unicode, validate
+from traitlets import Bool, Dict, Enum, Float, Int, Unicode, validate
 from traitlets.config import Configurable
 
 from jupyterhub_dlaas.errors import ConfigError
@@ -67,7 +67,7 @@ class DLaaSConfig(Configurable):
         config=True,
         help='Whom users are told to ask when IAM refuses them. Example: `"support@example.org"`.',
     )
-    max_renewals = Float(24, config=True, help="How many users' tokens the background service renews at the same time.")
+    max_renewals = Int(24, config=True, help="How many users' tokens the background service renews at the same time.")
     clock = AnyTrait(help="The clock that everything about tokens goes by; tests set one that they can move.").tag(
         config=True
     )
@@ -76,8 +76,8 @@ class DLaaSConfig(Configurable):
         return Clock()
 
     @validate("refresh_every_minutes", "lead_minimum_seconds", "lead_share", "agent_poll_seconds", "max_renewals")
-    def _positive(self, proposal: dict[str, Any]) -> float:
-        value, name = float(proposal["value"]), proposal["trait"].name
+    def _positive(self, proposal: dict[str, Any]) -> Any:
+        value, name = proposal["value"], proposal["trait"].name
         if value <= 0 or (name == "lead_share" and value > 0.5) or (name == "agent_poll_seconds" and value > 45):
             raise ConfigError(
                 f"c.DLaaSConfig.{name} cannot be {value:g}.",

@@ -18,7 +18,8 @@ class Entry:
     """A user's session and its troubles. `epoch` counts logins and logouts: who began under another throws away.
 
     `lock` is held through a renewal, `reading` while auth_state is read or a login is saved, for milliseconds.
-    `gate` is open unless a login is being saved; `blob` is the encrypted auth_state that was saved last.
+    `gate` is open unless a login is being saved; `blob` is the encrypted auth_state that was saved last;
+    `unsaved` that the session in memory is newer, because the database failed.
     """
 
     session: Session | None = None
@@ -34,6 +35,7 @@ class Entry:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     blob: bytes | None = None
+    unsaved: bool = False
     entitled: Collection[str] = ()
 
     def __post_init__(self) -> None:
@@ -41,7 +43,7 @@ class Entry:
 
     def adopt(self, session: Session | None) -> None:
         """Another login's session, or none: what was known of the old one is forgotten."""
-        self.session, self.loaded = session, True
+        self.session, self.loaded, self.unsaved = session, True, False
         self.troubles.clear()
         self.retries.clear()
         self.version += 1

@@ -194,6 +194,8 @@ class TokenKeeper:
             return True
         if entry.session is None:
             return False
+        if entry.unsaved:
+            return True
         entitled = entry.entitled = self.means.entitled(user)
         if not set(wish.keys) <= set(entitled) | set(entry.troubles):
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import secrets
 from typing import Any, cast
 
@@ -104,3 +105,30 @@ def page(status: int, sentence: str, authenticator: Any, *, retry_after: float |
     if status == 503:
         error.headers = {"Retry-After": str(int(retry_after or 30))}
     return cast(web.HTTPError, error)
+
+
+def own_browser(user: Any, handler: Any) -> bool:
+    """Whether sending this request to the login page can help: not a token's, not another user's request.
+
+    JupyterHub 5.5 answers a token's request with 403 when `refresh_user` says False.
+    """
+    if handler is None:
+        return True
+    if getattr(handler, "_token_authenticated", False) or getattr(handler, "_jupyterhub_user", user) is not user:
+        return False
+    handler._token_authenticated = False  # JupyterHub 6.1.1 reads it without having set it
+    return True
+
+
+def not_answering(issuer_url: str) -> str:
+    """What the login page shows instead of its button while IAM does not answer: a template of Jinja."""
+    return _NOT_ANSWERING.replace("HOST", html.escape(issuer_url).replace("{", "").replace("}", ""))
+
+
+_NOT_ANSWERING = """
+<div class="service-login">
+  <p class="alert alert-warning" role="status">The identity provider HOST does not answer at the moment, so a login may
+  have to wait. Running servers are not touched. The hub keeps trying by itself.</p>
+  <a role="button" class="btn btn-jupyter btn-lg" href="{{ authenticator_login_url | e }}">Try to sign in</a>
+</div>
+"""

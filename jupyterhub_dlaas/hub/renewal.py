@@ -86,13 +86,12 @@ class Renewal:
         self.means, self.user, self.entry = means, user, entry
         self.epoch = entry.epoch
         self.refreshed = False
-        self.unsaved = False
 
     async def run(self, wish: Wish) -> None:
         """Does what `plan` says. Troubles with IAM end up in the entry; only the database can raise."""
         try:
             await self._run(self._plan(wish))
-            if self.unsaved:
+            if self.entry.unsaved:
                 await self._save()
         except Overtaken:
             log.info("user=%s renewal thrown away: a login or logout came between", self.user.name)
@@ -271,7 +270,7 @@ class Renewal:
 
     def _update(self, session: Session) -> None:
         self.entry.update(session)
-        self.unsaved = True
+        self.entry.unsaved = True
 
     async def _save(self) -> None:
         session = self._session
@@ -280,5 +279,5 @@ class Renewal:
         )
         if not wrote:
             raise Overtaken
-        self.unsaved = False
+        self.entry.unsaved = False
         self.entry.blob = store.stored(self.user)

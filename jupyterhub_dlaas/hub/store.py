@@ -7,6 +7,7 @@ from typing import Any
 
 from jupyterhub import roles
 from jupyterhub.crypto import CryptKeeper, encrypt
+from sqlalchemy.exc import SQLAlchemyError
 
 
 async def load(user: Any) -> dict[str, Any] | None:
@@ -27,7 +28,12 @@ async def save(user: Any, auth_state: Mapping[str, Any], *, still_wanted: Callab
     if not still_wanted():
         return False
     user.encrypted_auth_state = encrypted
-    user.db.commit()
+    try:
+        user.db.commit()
+    except SQLAlchemyError:
+        # Outside of a request nobody else would do it, and the hub's one session would stay unusable.
+        user.db.rollback()
+        raise
     return True
 
 

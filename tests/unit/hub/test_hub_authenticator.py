@@ -217,7 +217,7 @@ async def test_who_lost_the_right_starts_no_server(tmp_path: Path) -> None:
     async with hub(tmp_path, allow_all=False, allowed_groups={"escape"}) as lake, lake.browser("alice") as browser:
         lake.iam.users["alice"].groups = []
         lake.iam.clock.advance(3000)
-        with pytest.raises(web.HTTPError, match="403.*no longer lists you"):
+        with pytest.raises(web.HTTPError, match=r"403.*no longer lists you"):
             await browser.spawn("alice")
         assert not lake.hub.user("alice").spawner.active
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from hub_rig import VOS, Rig, rig
+from sqlalchemy.exc import SQLAlchemyError
 
 from jupyterhub_dlaas.hub import store
 from jupyterhub_dlaas.hub.keeper import NewSession
@@ -393,3 +394,22 @@ async def test_with_two_keys_an_old_value_put_back_is_noticed(rig_two_keys: Rig)
 async def rig_two_keys():
     async with rig(keys=2) as made:
         yield made
+
+
+async def test_a_database_that_fails_once_does_not_lose_the_rotated_token() -> None:
+    async with rig() as r:
+        user = await r.login()
+        r.clock.advance(3590)
+        r.db.connection().exec_driver_sql(
+            "CREATE TRIGGER full BEFORE UPDATE ON users BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+        r.db.commit()
+        with pytest.raises(SQLAlchemyError):
+            await r.keeper.renew(user)
+        r.db.connection().exec_driver_sql("DROP TRIGGER full")
+        r.db.commit()
+        await r.keeper.renew(user)
+        stored = await r.stored()
+        assert stored is not None
+        assert stored.refresh_token == r.keeper.session("alice").refresh_token
+        assert r.granted["refresh"] == 1
