@@ -127,6 +127,10 @@ class AgentRegistry:
         """What is known about this server, if an agent token is pinned to it."""
         return self._by_server.get(_key(spawner))
 
+    def reporting(self) -> list[Report]:
+        """The last report of each running server."""
+        return [server.report for server in self._by_token.values() if server.report and server.spawner.active]
+
     def token_id(self, spawner: Any) -> int | None:
         """The id of the pinned token, for the spawner's saved state."""
         server = self._by_server.get(_key(spawner))

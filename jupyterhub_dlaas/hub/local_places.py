@@ -40,13 +40,7 @@ def account_of(user: str, system_group: str) -> Account:
     Raises ConfigError without a usable group, OptionsError for anybody else: a person who
     calls themselves `postgres` at IAM gets nothing.
     """
-    try:
-        wanted = grp.getgrnam(system_group).gr_gid
-    except KeyError:
-        raise ConfigError(
-            f"c.LocalDLaaSSpawner.system_group = {system_group!r} names no group of this machine.",
-            hint="Name the system group whose members may have servers, for example 'dlaas-users', and create it.",
-        ) from None
+    wanted = members_of(system_group)
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -63,6 +57,17 @@ def account_of(user: str, system_group: str) -> Account:
             status=403,
         )
     return Account(user, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def members_of(system_group: str) -> int:
+    """The gid of the group whose members may have servers. Raises ConfigError where there is no such group."""
+    try:
+        return grp.getgrnam(system_group).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"c.LocalDLaaSSpawner.system_group = {system_group!r} names no group of this machine.",
+            hint="Name the system group whose members may have servers, for example 'dlaas-users', and create it.",
+        ) from None
 
 
 def default_base(*, shared_uid: bool) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 OK = "ok"
+Gauges = Mapping[str, float | Mapping[tuple[str, ...], float]]
+"""A figure by name, or figures by the values of the name's labels."""
+
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 
 
@@ -33,7 +36,7 @@ class Metrics:
         self._gauges = _Gauges()
         registry.register(self._gauges)
 
-    def gauges(self, source: Callable[[], dict[str, float]]) -> None:
+    def gauges(self, source: Callable[[], Gauges]) -> None:
         """Sets who answers at scrape time; names without the prefix `dlaas_` are keys of `GAUGES`."""
         self._gauges.source = source
 
@@ -43,18 +46,23 @@ GAUGES = {
     "users_watched": "Users whose tokens are kept alive because a server of theirs runs",
     "users_due": "Watched users whose renewal is due now",
     "sessions_dead": "Sessions that only a new login can revive",
+    "mounts": "Mounts of running servers as their agents last saw them",
 }
+_LABELS = {"mounts": ("mount", "state")}
 
 
 class _Gauges:
-    source: Callable[[], dict[str, float]] | None = None
+    source: Callable[[], Gauges] | None = None
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
         for name, value in (self.source() if self.source else {}).items():
-            yield GaugeMetricFamily(f"dlaas_{name}", GAUGES[name], value=value)
+            gauge = GaugeMetricFamily(f"dlaas_{name}", GAUGES[name], labels=_LABELS.get(name, ()))
+            for labels, figure in value.items() if isinstance(value, Mapping) else [((), value)]:
+                gauge.add_metric(labels, figure)
+            yield gauge
 
 
 _metrics: Metrics | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from jupyterhub_dlaas.hub.agents import AgentRegistry
 from jupyterhub_dlaas.hub.config import DLaaSConfig
 from jupyterhub_dlaas.hub.health import Health
 from jupyterhub_dlaas.hub.keeper import TokenKeeper
-from jupyterhub_dlaas.hub.metrics import metrics
+from jupyterhub_dlaas.hub.metrics import Gauges, metrics
 from jupyterhub_dlaas.hub.plan import Assessment, Timing
 from jupyterhub_dlaas.hub.refresh import RefreshService
 from jupyterhub_dlaas.hub.renewal import Means
@@ -33,6 +34,8 @@ from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
 
 log = logging.getLogger(__name__)
+
+_LOOK_AT_CATALOGUES_SECONDS = 2.0
 
 Assess = Callable[[Any, Grant, Mapping[str, Any], Session], Awaitable[Assessment]]
 
@@ -113,7 +116,6 @@ class DLaaS:
 
     def offers(self, user: Any) -> tuple[Offer, ...]:
         """The environments that this user may start, by their groups in the hub's database."""
-        self.catalogues.reload()
         return offered(self.catalogues, groups_of(user))
 
     def vos_of(self, groups: Collection[str]) -> list[str]:
@@ -144,6 +146,7 @@ class DLaaS:
         self.refresh.start()
         self._spawn(self._discover())
         self._spawn(self._restore())
+        self._spawn(self._follow_catalogues())
 
     async def stop(self) -> None:
         """Ends renewals in good order and closes the connections to IAM."""
@@ -171,6 +174,17 @@ class DLaaS:
                 self.health.worked()
                 log.info("IAM %s answers, logins are possible", self.issuer.url)
                 return
+
+    async def _follow_catalogues(self) -> None:
+        """Takes up changed catalogue files; in a thread, because a large one is read for seconds."""
+        while True:
+            await asyncio.sleep(_LOOK_AT_CATALOGUES_SECONDS)
+            await asyncio.to_thread(self.catalogues.reload)
+
+    def _gauges(self) -> Gauges:
+        states = [mount for server in self.agents.reporting() for mount in server.mounts]
+        counted = Counter((mount.name, "alive" if mount.alive else "dead") for mount in states)
+        return {**self.refresh.gauges(), "mounts": {labels: float(count) for labels, count in counted.items()}}
 
     async def _restore(self) -> None:
         """Users whose servers ran when the hub went down; a server that is gone is noticed when its user falls due."""

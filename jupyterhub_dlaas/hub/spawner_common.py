@@ -71,6 +71,10 @@ class DLaaSSpawnerMixin:
             )
         return dlaas
 
+    @classmethod
+    def check_settings(cls, app: Any) -> None:
+        """Called when the hub starts. Raises ConfigError for settings with which no server can ever start."""
+
     # ------------------------------------------------------------------ choosing
 
     def _options_form_default(self) -> Callable[[Any], Any]:

@@ -25,6 +25,7 @@ from jupyterhub_dlaas.oidc.secret import Secret
 _STATE = "dlaas_agent"
 _LONGEST_PAUSE_SECONDS = 60.0
 _HEALTHY_SECONDS = 60.0
+_LATER_SECONDS = 5.0  # than the agent gives up, so that its reason is the one that is shown
 
 
 class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
@@ -111,7 +112,7 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
             ready_fd = self._launch(self._credential, account)
             self.save_state()
             self.steps.add("Writing the data lake's files", 30)
-            await local_agent.ready(ready_fd, self.agent_timeout)
+            await local_agent.ready(ready_fd, self.agent_timeout + _LATER_SECONDS)
             self.steps.add("Starting the server", 60)
             where = await super().start()
         except DLaaSError as error:
@@ -125,22 +126,28 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
             self._starting = False
         return where
 
-    def _account(self) -> Account | None:
-        """Whom the server runs as; None is the hub's own user."""
-        if self.internal_ssl:
+    @classmethod
+    def check_settings(cls, app: Any) -> None:
+        """Called when the hub starts. Raises ConfigError for settings with which no server can ever start."""
+        settings = cls(config=app.config, user=None)
+        if app.internal_ssl:
             raise ConfigError(
                 "c.JupyterHub.internal_ssl does not work with LocalDLaaSSpawner: agents have no client certificate.",
                 hint="Turn it off; on one machine the hub listens on the loopback interface.",
             )
-        if self.allow_shared_uid:
-            return None
+        if settings.allow_shared_uid:
+            return
         if os.geteuid() != 0:
             raise ConfigError(
                 "The hub is not run by root, so all servers would run as one user and could read each other's tokens.",
                 hint="Run it as root with c.LocalDLaaSSpawner.system_group, or, for a demonstration, "
                 "set c.LocalDLaaSSpawner.allow_shared_uid = True.",
             )
-        return local_places.account_of(self.user.name, self.system_group)
+        local_places.members_of(settings.system_group)
+
+    def _account(self) -> Account | None:
+        """Whom the server runs as; None is the hub's own user."""
+        return None if self.allow_shared_uid else local_places.account_of(self.user.name, self.system_group)
 
     def _launch(self, credential: Secret, account: Account | None) -> int:
         places, hub_url = self.places, self._hub_url()
@@ -245,7 +252,7 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
                     self._credential = await self.dlaas.agents.mint(self)
                 ready_fd = self._launch(self._credential, self._account())
                 self.save_state()
-                await local_agent.ready(ready_fd, self.agent_timeout)
+                await local_agent.ready(ready_fd, self.agent_timeout + _LATER_SECONDS)
             except (DLaaSError, OSError) as error:
                 self.log.error("The agent of %s's server %r cannot start: %s", self.user.name, self.name, error)
 

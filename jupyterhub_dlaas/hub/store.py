@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from jupyterhub import roles
+from jupyterhub import orm, roles
 from jupyterhub.crypto import CryptKeeper, encrypt
+from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm.attributes import set_committed_value
 
 
 async def load(user: Any) -> dict[str, Any] | None:
@@ -27,13 +29,15 @@ async def save(user: Any, auth_state: Mapping[str, Any], *, still_wanted: Callab
     encrypted = await encrypt(dict(auth_state))
     if not still_wanted():
         return False
-    user.encrypted_auth_state = encrypted
     try:
+        # One statement instead of SQLAlchemy's unit of work, which costs several times as much for a single column.
+        user.db.execute(update(orm.User).where(orm.User.id == user.id).values(encrypted_auth_state=encrypted))
         user.db.commit()
     except SQLAlchemyError:
         # Outside of a request nobody else would do it, and the hub's one session would stay unusable.
         user.db.rollback()
         raise
+    set_committed_value(user.orm_user, "encrypted_auth_state", encrypted)
     return True
 
 
