@@ -19,7 +19,7 @@ from jupyterhub_dlaas.datalake.probe import problem_of
 from jupyterhub_dlaas.datalake.whoami import whoami
 
 
-class NoDataLake(Exception):  # noqa: N818  a state, not a fault
+class NoDataLake(Exception):
     """This is no data lake server, or its files are not there; the message is a sentence."""
 
 

@@ -37,7 +37,7 @@ _LOAD_AGAIN_SECONDS = 30.0
 _SOON_SECONDS = 2.0
 
 
-class NotLoaded(Exception):  # noqa: N818 - a state of the hub, not a fault
+class NotLoaded(Exception):
     """The hub has just started and does not have this user's tokens in memory yet: ask again in a moment."""
 
 

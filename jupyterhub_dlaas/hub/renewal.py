@@ -75,7 +75,7 @@ async def asked(means: Means, operation: str, call: Awaitable[T], *, audience: s
             metrics.refreshes.labels(label).inc()
 
 
-class Overtaken(Exception):  # noqa: N818 - not an error: a login or logout made this renewal pointless
+class Overtaken(Exception):
     """A login or logout came between; what this renewal got is thrown away."""
 
 

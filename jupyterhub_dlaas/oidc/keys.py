@@ -20,7 +20,7 @@ KEY_TYPES = {
 _UNCHECKED = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
 
-class UnknownKey(Exception):  # noqa: N818 - a question for the caller (fetch again?), not an error for a person
+class UnknownKey(Exception):
     """The token is signed with a key that is not in the set; `kid` is what it calls it."""
 
     def __init__(self, kid: str) -> None:

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 
-class Failed(Exception):  # noqa: N818 - reads better where it is raised
+class Failed(Exception):
     """A step did not work; the message is for the person who reads the table."""
 
 
