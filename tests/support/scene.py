@@ -20,6 +20,7 @@ from jupyterhub_dlaas.oidc.claims import unverified_claims
 from jupyterhub_dlaas.oidc.clock import ManualClock
 from jupyterhub_dlaas.oidc.secret import Secret
 from support.hub import Browser, RunningHub
+from support.login import _Page
 
 JSON = {"Accept": "application/json"}
 AGENT_POLL_SECONDS = 0.3
@@ -95,6 +96,11 @@ async def until(condition: Callable[[], Any], timeout: float = 15, *, what: str 
         await asyncio.sleep(0.02)
 
 
+def words(page: str) -> str:
+    """What a page says, or a text as it is, for the message of an assertion."""
+    return " ".join(_Page(page).text)[:1000] if "<html" in page else page[:1000]
+
+
 def base_config(folder: Path, issuer_url: str, client_secret: str) -> Config:
     """What every hub of these tests has: two VOs, of which `ska` cannot work without rucio."""
     for name in ("eos/eulake", "scratch", "catalogue.d"):
@@ -104,9 +110,12 @@ def base_config(folder: Path, issuer_url: str, client_secret: str) -> Config:
     c = Config()
     c.CryptKeeper.keys = [secrets.token_bytes(32)]
     jupyterhub_dlaas.setup(c)
+    c.Authenticator.auth_refresh_age = -1  # every request looks at the session, not one in a minute
+    c.JupyterHub.authenticate_prometheus = False
     c.JupyterHub.authenticator_class = "dlaas"
     c.JupyterHub.spawner_class = "dlaas-local"
     c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 30}  # answers tell how a start ended
     c.IAMAuthenticator.issuer_url = issuer_url
     c.IAMAuthenticator.client_id, c.IAMAuthenticator.client_secret = "dlaas", client_secret
     c.IAMAuthenticator.audiences = {"rucio": {"required_for": ["ska"]}, "eos-eulake": {}}
@@ -119,6 +128,16 @@ def base_config(folder: Path, issuer_url: str, client_secret: str) -> Config:
     c.LocalDLaaSSpawner.places_dir = str(folder / "run")
     c.LocalDLaaSSpawner.shared_home_dir = str(folder / "homes/{username}")
     return c
+
+
+class SceneClock(ManualClock):
+    """Who has just looked at the clock, and is about to sleep on it when it moves, is made to look again."""
+
+    moved: Callable[[], None] = staticmethod(lambda: None)
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self.moved()
 
 
 class Server:
@@ -193,7 +212,7 @@ class Person:
 
     async def start(self, server: str = "", **options: Any) -> Server:
         status, text = await self.ask(server, **(options or {"environment": "escape/root"}))
-        assert status == 201, text
+        assert status == 201, words(text)
         return Server(self, server)
 
     async def home(self) -> tuple[int, str]:
@@ -228,6 +247,12 @@ class Scene:
     def __init__(self, folder: Path, hub: RunningHub, iam: StandInIAM, clock: ManualClock) -> None:
         self.folder, self.hub, self.iam, self.clock = folder, hub, iam, clock
         self.people: list[Person] = []
+        if isinstance(clock, SceneClock):
+            clock.moved = self._look_again
+
+    def _look_again(self) -> None:
+        if self.hub.app is not None:
+            self.hub.dlaas.refresh._wake.set()
 
     async def newcomer(self, *groups: str, name: str = "") -> Person:
         """A new account at IAM in these groups (default: escape; "-" for none), not logged in."""
@@ -241,7 +266,7 @@ class Scene:
         """The same, logged in."""
         person = await self.newcomer(*groups, name=name)
         status, text = await person.log_in()
-        assert status == 200, text
+        assert status == 200, words(text)
         return person
 
     async def working(self, *groups: str, **options: Any) -> tuple[Person, Server]:
@@ -282,6 +307,7 @@ class Scene:
         for person in self.people:
             await self._dismiss(person)
         self.people.clear()
+        self.clock.advance(1000)  # no back-off outlives its test
 
     async def _dismiss(self, person: Person) -> None:
         await person.browser.session.close()
@@ -304,7 +330,7 @@ class Scene:
 @asynccontextmanager
 async def scene(folder: Path, more: Callable[[Config], None] = lambda c: None, **settings: Any) -> AsyncIterator[Scene]:
     """`more` may change the configuration; `settings` are those of the stand-in IAM."""
-    clock = ManualClock()
+    clock = SceneClock()
     async with StandInIAM(clock=clock, settings=Settings(**settings)) as iam:
         async with hub_over(folder, iam, clock, more) as running:
             yield running
