@@ -91,6 +91,7 @@ def _trait_type(trait: Any) -> str:
         "Unicode": "Text",
         "Bool": "`True` or `False`",
         "Integer": "Whole number",
+        "Int": "Whole number",
         "Float": "Number",
         "Dict": "Dict",
     }
@@ -239,7 +240,9 @@ def metric_names() -> str:
             name = metric._name + ("_total" if metric._type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
             rows.append((f"`{name}`", metric._type, labels, metric._documentation))
-    rows += [(f"`dlaas_{name}`", "gauge", "", text) for name, text in metrics.GAUGES.items()]
+    for name, text in metrics.GAUGES.items():
+        labels = ", ".join(f"`{label}`" for label in metrics._LABELS.get(name, ()))
+        rows.append((f"`dlaas_{name}`", "gauge", labels, text))
     return _table(("Metric", "Type", "Labels", "Meaning"), rows)
 
 

@@ -159,3 +159,27 @@ def test_metrics_named_in_sentences_exist() -> None:
     for file in FILES:
         named = set(re.findall(r"\bdlaas_[a-z_]+[a-z]\b", file.read_text()))
         assert named <= known, file.name
+
+
+def test_sentences_in_the_tables_of_errors_are_those_of_the_code() -> None:
+    page = (PAGES / "how-to" / "errors.md").read_text()
+    tables = page.partition("## What IAM says")[2].partition("## What `datalake status` advises")[0]
+    said = re.findall(r"^\| (?:\d{3} \| )?([^|`]{12,}?) \|", tables, re.MULTILINE)
+    parts = [part.strip(" ?") for sentence in said for part in re.split(r"\.\.\.| / |; ", sentence)]
+    texts = sentences(REPO / "jupyterhub_dlaas")
+    unknown = [part for part in parts if len(part) > 11 and not any(part in text for text in texts)]
+    assert unknown == []
+
+
+def sentences(package: Path) -> set[str]:
+    """Every text in the package's code and templates, what is filled in left out as `...`."""
+    found = {" ".join(page.read_text().split()) for page in package.rglob("*.html")}
+    for file in package.rglob("*.py"):
+        if "demo" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(re.sub(r"\{\w+(![rs])?\}", "...", node.value))
+    return found
