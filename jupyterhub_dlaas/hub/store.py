@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyterhub import orm, roles
 from jupyterhub.crypto import CryptKeeper, encrypt
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.attributes import set_committed_value
+
+_MOMENT_SECONDS = 0.01
+_USERS = orm.User.__table__
+_UPDATE = update(_USERS).where(_USERS.c.id == bindparam("row")).values(encrypted_auth_state=bindparam("blob"))
 
 
 async def load(user: Any) -> dict[str, Any] | None:
@@ -24,21 +30,59 @@ async def load(user: Any) -> dict[str, Any] | None:
 async def save(user: Any, auth_state: Mapping[str, Any], *, still_wanted: Callable[[], bool]) -> bool:
     """Encrypts (in a thread), and commits if `still_wanted` says so at that moment; returns whether it did.
 
-    Nothing is awaited between the question and the commit, so a login that came meanwhile is never overwritten.
+    Nothing is awaited between the question and the commit, so a login that came meanwhile is never overwritten. Raises
+    SQLAlchemyError when the database cannot be written.
     """
     encrypted = await encrypt(dict(auth_state))
-    if not still_wanted():
-        return False
-    try:
-        # One statement instead of SQLAlchemy's unit of work, which costs several times as much for a single column.
-        user.db.execute(update(orm.User).where(orm.User.id == user.id).values(encrypted_auth_state=encrypted))
-        user.db.commit()
-    except SQLAlchemyError:
-        # Outside of a request nobody else would do it, and the hub's one session would stay unusable.
-        user.db.rollback()
-        raise
-    set_committed_value(user.orm_user, "encrypted_auth_state", encrypted)
-    return True
+    saves: _Saves = user.db.info.setdefault("dlaas_saves", _Saves(user.db))
+    return await saves.add(_Save(user, encrypted, still_wanted))
+
+
+@dataclass(frozen=True)
+class _Save:
+    user: Any
+    encrypted: bytes
+    still_wanted: Callable[[], bool]
+    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class _Saves:
+    """The saves of one moment become one commit: when many users fall due, waiting for the disk costs most of all.
+
+    They are plain statements, because SQLAlchemy's unit of work costs several times as much for a single column.
+    """
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self._waiting: list[_Save] = []
+
+    async def add(self, save: _Save) -> bool:
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._write)
+        self._waiting.append(save)
+        return await save.done
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        wanted = [save for save in waiting if save.still_wanted()]
+        try:
+            if wanted:
+                rows = [{"row": save.user.id, "blob": save.encrypted} for save in wanted]
+                self._db.connection().execute(_UPDATE, rows)
+                self._db.commit()
+        except SQLAlchemyError as error:
+            # Outside of a request nobody else would do it, and the hub's one session would stay unusable.
+            self._db.rollback()
+            for save in waiting:
+                if not save.done.done():
+                    save.done.set_exception(error)
+            return
+        for save in wanted:
+            set_committed_value(save.user.orm_user, "encrypted_auth_state", save.encrypted)
+        kept = set(map(id, wanted))
+        for save in waiting:
+            if not save.done.done():
+                save.done.set_result(id(save) in kept)
 
 
 def stored(user: Any) -> bytes | None:
