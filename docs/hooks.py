@@ -264,7 +264,8 @@ def iam_answers() -> str:
 def _answer(rule: Rule) -> str:
     status = ", ".join(f"{code}xx" if len(code) == 1 else code for code in rule.status.split())
     error = "" if rule.error == "*" else f" `{rule.error.replace(' ', '` or `')}`"
-    text = f" with `{rule.text}`" if rule.text else ""
+    words = re.sub(r"[\^()]|\\b", "", rule.text).replace("n.t", "n't").split("|")
+    text = " with " + " or ".join(f'"{each}"' for each in words) if rule.text else ""
     return f"{'anything' if rule.operations == '*' else rule.operations.replace(' ', ', ')}: {status}{error}{text}"
 
 
