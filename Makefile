@@ -4,6 +4,8 @@ BIN := .venv/bin
 CHP_VERSION := 5.3.0
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# npm has a trust store of its own; where pip is told of an authority (a company's proxy), npm is told, too.
+export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help

@@ -136,13 +136,19 @@ class DLaaS:
     # ---- life
 
     def start(self, app: Any) -> None:
-        """Begins to work, called when JupyterHub collects its handlers. An IAM that is down does not matter."""
+        """Begins to work, called when JupyterHub collects its handlers. An IAM that is down does not matter.
+
+        Raises ConfigError where the spawner's settings can never work.
+        """
         self.app = app
+        check = getattr(app.spawner_class, "check_settings", None)
+        if check is not None:
+            check(app)
         # Our lines go where JupyterHub's go, at its level.
         ours = logging.getLogger("jupyterhub_dlaas")
         ours.parent = app.log
         ours.setLevel(app.log.getEffectiveLevel())
-        self.metrics.gauges(self.refresh.gauges)
+        self.metrics.gauges(self._gauges)
         self.refresh.start()
         self._spawn(self._discover())
         self._spawn(self._restore())
