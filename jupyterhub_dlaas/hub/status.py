@@ -16,7 +16,7 @@ from jupyterhub_dlaas.hub.renew import OwnHandler
 
 _DONE = {
     "renewed": "Renewed. Running servers have the new access within a minute.",
-    "partly": "Not everything could be renewed; the last column says why.",
+    "partly": "Not everything could be renewed; the last problem says why.",
     "auth-type": "Switched. The server has it within a minute; restart running kernels and terminals that use Rucio.",
 }
 

@@ -109,6 +109,7 @@ def test_a_refused_required_audience_is_named_with_the_reason_and_whom_to_ask(vi
     expect(told).to_contain_text("Policy forbids the audience rucio")
     expect(told).to_contain_text("Ask the administrators of the hub")
     expect(page.get_by_role("heading", name=re.compile("rucio"))).to_have_count(0)  # once is enough
+    assert_accessible(page)
     assert fits(page)
 
 

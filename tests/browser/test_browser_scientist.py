@@ -99,11 +99,10 @@ def test_the_panels_search_finds_a_did(panel: Locator) -> None:
 
 def test_a_file_is_made_available(page: Page, panel: Locator) -> None:
     panel.get_by_text("Make Available").click()
-    # Meanwhile a notebook; with one open, what is available can be added to it.
+    # Meanwhile a notebook, for the next step.
     launcher = page.get_by_role("tabpanel", name="Launcher")
     launcher.get_by_role("button", name="Python 3 (ipykernel)").first.click()  # of Notebook, then Console
-    expect(panel.get_by_text("Replicating files...")).to_have_count(0, timeout=SLOW)
-    expect(panel.get_by_text("Add to Notebook")).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_text("Available", exact=True)).to_be_visible(timeout=SLOW)
 
 
 def test_a_cell_reads_it_by_the_variable_that_was_added(page: Page, panel: Locator) -> None:
@@ -147,6 +146,7 @@ def test_the_status_page_is_accessible(page: Page, theme: str) -> None:
 
 def test_the_status_page_fits_a_phone(page: Page) -> None:
     assert fits(page)
+    assert_accessible(page)
 
 
 def test_the_status_page_asks_no_other_host(alice: Visitor) -> None:
@@ -161,6 +161,18 @@ def test_renew_moves_valid_until(alice: Visitor, page: Page) -> None:
     after = valid_until(alice)
     assert after.keys() == {"rucio", "eos-eulake"}
     assert all(after[audience] > before[audience] for audience in after)
+
+
+def test_an_optional_audience_that_is_refused_is_explained_in_its_row(alice: Visitor, page: Page) -> None:
+    alice.demo.control("audiences", refuse="eos-eulake")
+    try:
+        page.get_by_role("button", name="Renew now").click()
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="eos-eulake"))
+        expect(row).to_contain_text("Policy forbids the audience eos-eulake")
+        expect(row).to_contain_text("Ask the administrators of the hub")
+        assert fits(page)
+    finally:
+        alice.demo.control("audiences", allow="eos-eulake")
 
 
 def test_the_choice_is_what_the_keyboard_made_it(alice: Visitor) -> None:
