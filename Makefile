@@ -41,7 +41,7 @@ test-keycloak: .venv/.test ## the conformance suite and the hub against a real K
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
 
 bench: .venv/.test ## measured beside what one would use instead
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --write docs/pages/reference/speed-table.md
 
 docs: .venv/.test ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml

@@ -1,6 +1,6 @@
 """What an agent costs: resident memory between renewals against `python -c pass`, and CPU.
 
-    python benchmarks/agent_memory.py
+    python -m benchmarks.agent_memory
 
 A tiny hub in this process answers real agents over http and https. Memory is read while an agent waits for its next
 renewal, after several of them; the peak is that of the short-lived child that talks to the hub, its pages shared with
@@ -30,11 +30,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.rows import Row
 from jupyterhub_dlaas.agent.command import command
 
 RENEWALS = 10
 IDLE_SECONDS = 2.0
 TARGETS = {"http": 1.7, "https": 2.0}
+_IDLE_CPU = f"CPU ticks in {IDLE_SECONDS:g} s between renewals"
 
 # A process that has done nothing but start says how large it is; reading that needs no import.
 _BASELINE = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
@@ -46,6 +48,21 @@ def run() -> list[dict[str, Any]]:
         int(subprocess.run([sys.executable, "-c", _BASELINE], capture_output=True, check=True).stdout) for _ in range(3)
     )
     return [_row(scheme, baseline) for scheme in TARGETS]
+
+
+def rows() -> list[Row]:
+    """A line of the table per scheme."""
+    return [
+        Row(
+            row["what"][:1].upper() + row["what"][1:] + ": resident memory",
+            f"python -c pass {row['python -c pass, kB'] / 1000:.1f} MB",
+            f"{row['agent, kB'] / 1000:.1f} MB, {row[_IDLE_CPU]} CPU ticks between renewals",
+            f"{row['ratio']:.2f}",
+            f"<= {row['target']:g}, no CPU",
+            row["ratio"] <= row["target"] and row[_IDLE_CPU] == 0,
+        )
+        for row in run()
+    ]
 
 
 def _row(scheme: str, baseline: int) -> dict[str, Any]:
@@ -74,7 +91,7 @@ def _row(scheme: str, baseline: int) -> dict[str, Any]:
         "ratio": round(memory / baseline, 2),
         "target": TARGETS[scheme],
         "child at its peak, kB": hub.peak,
-        f"CPU ticks in {IDLE_SECONDS:g} s between renewals": between,
+        _IDLE_CPU: between,
         "CPU ms per renewal": round(1000 * cpu / (RENEWALS + 1)),
     }
 

@@ -1,4 +1,4 @@
-"""A load of GET requests over kept-alive connections, from a process of its own, lean enough not to be what is measured.
+"""A load of GET requests over kept-alive connections, in a process of its own and too lean to be what is measured.
 
 Reads one JSON document from standard input, prints one: requests per second, latencies in milliseconds, statuses.
 `{"port": 8081, "requests": [["/hub/health", {"Authorization": "..."}], ...], "connections": 20, "over_seconds": 0}`
