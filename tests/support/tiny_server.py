@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -25,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
             path = parse_qs(url.query)["path"][0]
             try:
                 about = os.lstat(path)
-                text = os.listdir(path) if stat.S_ISDIR(about.st_mode) else open(path).read()
+                text = os.listdir(path) if stat.S_ISDIR(about.st_mode) else Path(path).read_text()
                 answer = {"mode": oct(about.st_mode & 0o7777), "uid": about.st_uid, "content": text}
             except OSError as error:
                 status, answer = 404, {"error": str(error)}
