@@ -18,7 +18,7 @@ from jupyterhub_dlaas.hub.entry import Entry
 from jupyterhub_dlaas.hub.health import Health
 from jupyterhub_dlaas.hub.metrics import OK, Metrics
 from jupyterhub_dlaas.hub.plan import SESSION, Assessment, Plan, Timing, Wish, plan
-from jupyterhub_dlaas.hub.session import Held, Session, session_of
+from jupyterhub_dlaas.hub.session import Held, Session, same_claims, session_of
 from jupyterhub_dlaas.oidc.client import IAMClient
 from jupyterhub_dlaas.oidc.clock import Clock
 from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
@@ -205,7 +205,7 @@ class Renewal:
             return
         session = self._session
         changed = store.apply(self.user, groups=found.groups, admin=found.admin)
-        if found.allowed != session.allowed or dict(found.others) != dict(session.others):
+        if found.allowed != session.allowed or not same_claims(found.others, session.others):
             self._update(replace(session, allowed=found.allowed, others=found.others, serial=session.serial + 1))
         if changed or found.allowed != session.allowed:
             log.info("user=%s allowed=%s groups changed at IAM", self.user.name, found.allowed)

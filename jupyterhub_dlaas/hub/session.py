@@ -112,6 +112,15 @@ class Session:
         }
 
 
+def same_claims(one: Any, other: Any) -> bool:
+    """Whether both say the same. The order of a list does not count: INDIGO IAM names groups in any order."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_claims(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return sorted(map(repr, one)) == sorted(map(repr, other))
+    return bool(one == other)
+
+
 def new_generation() -> str:
     """A name for a login that no other has."""
     return secrets.token_urlsafe(9)

@@ -413,3 +413,15 @@ async def test_a_database_that_fails_once_does_not_lose_the_rotated_token() -> N
         assert stored is not None
         assert stored.refresh_token == r.keeper.session("alice").refresh_token
         assert r.granted["refresh"] == 1
+
+
+async def test_groups_in_another_order_are_no_news_to_save() -> None:
+    async with rig() as it:
+        user = await it.login()
+        it.iam.users["alice"].groups = [f"escape/{number}" for number in range(20)] + ["escape"]
+        await it.keeper.renew(user, force=True)
+        before = it.keeper.session("alice")
+        await it.keeper.renew(user, force=True)
+        after = it.keeper.session("alice")
+        assert before is not None and after is not None
+        assert after.serial - before.serial == 2  # the refresh and the audience's token
