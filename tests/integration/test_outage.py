@@ -49,12 +49,15 @@ def lines_about(lake: Scene, person: Person, since: int) -> list[str]:
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=list(OUTAGES))
 async def test_an_outage_keeps_session_and_files_and_heals(lake: Scene, fault: Callable[[Faults], object]) -> None:
     person, server = await lake.working()
-    before = await server.text("tokens/rucio")
+    before, since = await server.text("tokens/rucio"), lake.log_size()
     fault(lake.iam.faults)
     lake.clock.advance(3000)
     await until(lambda: person.trouble() == "outage")
     await assert_nobody_is_logged_out(lake, person, server)
     assert await server.text("tokens/rucio") == before
+    outages = [line for line in lines_about(lake, person, since) if "class=outage" in line]
+    assert 1 <= len(outages) <= 2, outages  # one for the session, or one for each audience
+    assert "Traceback" not in lake.log(since)
     lake.iam.faults.clear()
     lake.clock.advance(130)
     await until(lambda: server.has_token(other_than=before))
