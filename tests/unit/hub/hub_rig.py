@@ -28,6 +28,7 @@ VOS = {"escape": {"groups": {"escape"}, "trusted": True}, "ska": {"groups": {"sk
 class Rig:
     def __init__(self, iam: StandInIAM, clock: ManualClock, config: Config) -> None:
         self.iam, self.clock, self.config = iam, clock, config
+        self.hubs: list[Any] = []
         self.db = orm.new_session_factory("sqlite:///:memory:")()
         for role in roles.get_default_roles():
             roles.create_role(self.db, role)
@@ -37,6 +38,7 @@ class Rig:
         """Memory is gone, the database stays."""
         self.authenticator = IAMAuthenticator(config=self.config)
         self.dlaas = self.authenticator.dlaas
+        self.hubs.append(self.dlaas)
         self.keeper = self.dlaas.keeper
         self._users: dict[str, Any] = {}
 
@@ -125,6 +127,7 @@ async def rig(
         try:
             yield made
         finally:
-            await made.dlaas.stop()
+            for dlaas in made.hubs:
+                await dlaas.stop()
             made.db.close()
             CryptKeeper.clear_instance()
