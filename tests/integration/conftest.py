@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from support.hub import RunningHub
-from support.leaks import Leaks, LogReader, children
+from support.leaks import assert_no_leaks, no_leaks, pytest_runtest_makereport
 from support.scene import Scene, scene
 
-_logs = LogReader()
-
-
-@pytest.fixture(autouse=True)
-def no_leaks() -> Iterator[None]:
-    """After every test no token or client secret is in any log, process environment or argument that it made."""
-    yield
-    leaks = Leaks(secret for hub in RunningHub.every for secret in hub.known_secrets)
-    for hub in RunningHub.every:
-        _logs.look(leaks, hub.folder)
-    leaks.processes(children())
-    assert not leaks.found, leaks.found
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """What servers and agents said on their standard error is in no file, but in the report."""
-    report = yield
-    leaks = Leaks(secret for hub in RunningHub.every for secret in hub.known_secrets)
-    leaks.text("standard output and error of the test", report.capstdout + report.capstderr + report.caplog)
-    if leaks.found and report.passed:
-        report.outcome, report.longrepr = "failed", str(leaks.found)
-    return report
+__all__ = ["no_leaks", "pytest_runtest_makereport"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -49,4 +25,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 async def lake(stage: Scene) -> AsyncIterator[Scene]:
     """The module's scene, with nobody in it."""
     yield stage
-    await stage.clear()
+    try:
+        assert_no_leaks()  # while the servers still run
+    finally:
+        await stage.clear()

@@ -4,7 +4,8 @@ What is particular to Keycloak:
 - As soon as `clientScopes` is present, Keycloak makes none of its built-in ones but `offline_access`: the mapper of
   `sub` and those of names and mail must be here.
 - `fullScopeAllowed: false` needs `offline_access` bound to its role, or no offline session is ever granted.
-- The scope `rucio` is bound to the client role `rucio:user`, which the groups give: carol is in none and gets no token.
+- The scope `rucio` is bound to the client role `rucio:user`, which the groups but `guests` give: carol is in none
+  and gets no token.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def realm(*, token_seconds: int = 60) -> dict[str, Any]:
             "client": {"rucio": [{"name": "user", "description": "may have tokens for rucio"}]},
         },
         "defaultRole": {"name": f"default-roles-{REALM}"},
-        "groups": [_group("escape", "cms"), _group("ska")],
+        "groups": [_group("escape", "cms"), _group("ska"), _group("guests", entitled=False)],
         "users": [
             _user("alice", "Alpha", "/escape", "/escape/cms"),
             _user("bob", "Beta", "/ska"),
@@ -54,11 +55,11 @@ def realm(*, token_seconds: int = 60) -> dict[str, Any]:
     }
 
 
-def _group(name: str, *children: str) -> dict[str, Any]:
+def _group(name: str, *children: str, entitled: bool = True) -> dict[str, Any]:
     return {
         "name": name,
         "path": f"/{name}",
-        "clientRoles": {"rucio": ["user"]},
+        "clientRoles": {"rucio": ["user"]} if entitled else {},
         "subGroups": [{"name": child, "path": f"/{name}/{child}"} for child in children],
     }
 

@@ -153,6 +153,7 @@ class KeycloakPeer(Peer):
 
     def __init__(self, keycloak: Keycloak) -> None:
         self._keycloak = keycloak
+        self._token, self._token_until = "", 0.0
         self.clock = Clock()
 
     @property
@@ -160,15 +161,21 @@ class KeycloakPeer(Peer):
         return self._keycloak.issuer_url
 
     async def _admin(self, method: str, path: str, body: Any = None) -> Any:
-        form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
-        base = self._keycloak.url
         async with aiohttp.ClientSession(raise_for_status=True) as session:
-            async with session.post(f"{base}/realms/master/protocol/openid-connect/token", data=form) as answer:
-                token = (await answer.json())["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            url = f"{base}/admin/realms/{REALM}{path}"
+            headers = {"Authorization": f"Bearer {await self._admin_token(session)}"}
+            url = f"{self._keycloak.url}/admin/realms/{REALM}{path}"
             async with session.request(method, url, json=body, headers=headers) as answer:
                 return await answer.json() if answer.content_type == "application/json" else None
+
+    async def _admin_token(self, session: aiohttp.ClientSession) -> str:
+        # It lasts 60 s. A new one for each request would cost a password's hash, which is slow on purpose.
+        if time.monotonic() > self._token_until:
+            form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
+            url = f"{self._keycloak.url}/realms/master/protocol/openid-connect/token"
+            async with session.post(url, data=form) as answer:
+                self._token = (await answer.json())["access_token"]
+            self._token_until = time.monotonic() + 40
+        return self._token
 
     async def _user_id(self, user: str) -> str:
         found = await self._admin("GET", f"/users?username={user}&exact=true")
@@ -211,6 +218,10 @@ class KeycloakPeer(Peer):
     async def set_token_seconds(self, seconds: int) -> None:
         await self._admin("PUT", "", {"accessTokenLifespan": seconds})
 
+    async def set_idle_seconds(self, seconds: int) -> None:
+        """How long an online session, and so its refresh token, lives without being used."""
+        await self._admin("PUT", "", {"ssoSessionIdleTimeout": seconds})
+
     async def let_pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -227,7 +238,9 @@ class KeycloakPeer(Peer):
         for user in ("alice", "bob", "carol"):
             await self.set_active(user, True)
         await self.set_groups("alice", ["escape", "escape/cms"])
+        await self.set_groups("carol", [])
         await self.set_token_seconds(60)
+        await self.set_idle_seconds(1800)
 
 
 @functools.cache

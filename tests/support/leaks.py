@@ -2,15 +2,22 @@
 
 What counts as a leak: any known secret given to `Leaks`, anything shaped like a JWT, and nothing else. JupyterHub puts
 its own server and proxy tokens into environments, which are let through by name.
+
+A conftest of tests of a whole hub imports `no_leaks` and `pytest_runtest_makereport`, and its fixtures call
+`assert_no_leaks` while the servers of a test still run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
+
+from support.hub import RunningHub
 
 JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
 JUPYTERHUBS_OWN = ("JUPYTERHUB_API_TOKEN=", "JPY_API_TOKEN=", "CONFIGPROXY_AUTH_TOKEN=")
@@ -64,3 +71,33 @@ class LogReader:
 def children() -> list[int]:
     """This process's descendants."""
     return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+_logs = LogReader()
+
+
+def assert_no_leaks() -> None:
+    """No token or client secret is in any log, process environment or argument that the tests have made so far."""
+    leaks = Leaks(secret for hub in RunningHub.every for secret in hub.known_secrets)
+    for hub in RunningHub.every:
+        _logs.look(leaks, hub.folder)
+    leaks.processes(children())
+    assert not leaks.found, leaks.found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Looks after every test, when all of it has been written."""
+    yield
+    assert_no_leaks()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """What servers and agents said on their standard error is in no file, but in the report."""
+    report = yield
+    leaks = Leaks(secret for hub in RunningHub.every for secret in hub.known_secrets)
+    leaks.text("standard output and error of the test", report.capstdout + report.capstderr + report.caplog)
+    if leaks.found and report.passed:
+        report.outcome, report.longrepr = "failed", str(leaks.found)
+    return report

@@ -82,7 +82,7 @@ VOS: dict[str, dict[str, Any]] = {
 }
 
 
-async def until(condition: Callable[[], Any], timeout: float = 15, *, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], timeout: float = 15, *, what: str = "", pace: float = 0.02) -> Any:
     """Waits until `condition()` (or what it awaits) is true, and returns it. AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -93,7 +93,7 @@ async def until(condition: Callable[[], Any], timeout: float = 15, *, what: str 
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what or getattr(condition, '__qualname__', condition)}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pace)
 
 
 def words(page: str) -> str:
