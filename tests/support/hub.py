@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -154,6 +155,10 @@ class RunningHub:
         for user in app.users.values():
             for spawner in user.spawners.values():
                 spawner.stop_polling()
+                process = getattr(spawner, "proc", None)
+                if process is not None and not servers:
+                    # Its parent lives on here, unlike a hub that restarts: somebody has to take note of its end.
+                    threading.Thread(target=process.wait, daemon=True).start()
         await app.cleanup()
         app.metrics_collector.stop()
         for callback in app._periodic_callbacks.values():
