@@ -66,7 +66,7 @@ class AgentProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.002)
-            reap(self.pid)
+        reap(self.pid)
         return not self.alive
 
 

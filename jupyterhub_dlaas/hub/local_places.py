@@ -50,13 +50,29 @@ def account_of(user: str, system_group: str) -> Account:
             status=403,
         ) from None
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
-    if entry.pw_uid < _SMALLEST_UID or wanted not in groups:
+    if entry.pw_uid < _SMALLEST_UID:
+        raise OptionsError(
+            f"The system account {user!r} may not have a server: uids below {_SMALLEST_UID} are the system's own.",
+            hint="Ask the administrators of this machine.",
+            status=403,
+        )
+    if wanted not in groups:
         raise OptionsError(
             f"The system account {user!r} may not have a server: it is not a member of the group {system_group}.",
             hint="Ask the administrators of this machine.",
             status=403,
         )
     return Account(user, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def need_root() -> None:
+    """Raises ConfigError when servers could not be given to system users."""
+    if os.geteuid() != 0:
+        raise ConfigError(
+            "The hub is not run by root, so all servers would run as one user and could read each other's tokens.",
+            hint="Run it as root with c.LocalDLaaSSpawner.system_group, or, for a demonstration, "
+            "set c.LocalDLaaSSpawner.allow_shared_uid = True.",
+        )
 
 
 def members_of(system_group: str) -> int:
@@ -86,21 +102,44 @@ def prepare_base(path: str, *, shared_uid: bool) -> str:
     Raises ConfigError for one that somebody else could change.
     """
     mode = 0o700 if shared_uid else 0o755
-    path = os.path.realpath(path)
-    os.makedirs(path, mode=mode, exist_ok=True)
-    status = os.stat(path)
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(
-            f"c.LocalDLaaSSpawner.places_dir = {path!r} can be changed by others.",
-            hint="It has to belong to the user that runs the hub, and only they may write in it.",
-        )
-    if not shared_uid:
-        os.chmod(path, mode)  # whatever the umask: users must be able to walk through
+    wanted, path = os.path.abspath(path), os.path.realpath(path)
     try:
         Places(path, path)
     except ValueError as error:
         raise ConfigError(f"c.LocalDLaaSSpawner.places_dir: {error}.", hint="Choose another folder.") from None
+    if not shared_uid:
+        for way in (wanted, path):
+            _refuse_others(way)  # before anything is made there
+    os.makedirs(path, mode=mode, exist_ok=True)
+    if not shared_uid:
+        _refuse_others(path)
+        os.chmod(path, mode)  # whatever the umask: users must be able to walk through
+    status = os.stat(path)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _changed_by_others(path, path)
     return path
+
+
+def _refuse_others(path: str) -> None:
+    """As root: whoever owns a folder on the way, or may write in it, could put another in the place of the next one."""
+    for folder in (*reversed(Path(path).parents), Path(path)):
+        try:
+            status = os.lstat(folder)
+        except FileNotFoundError:
+            return
+        # In a folder like /tmp others can only replace what is theirs, which the next turn looks at.
+        closed = stat.S_ISLNK(status.st_mode) or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        shared = status.st_mode & stat.S_ISVTX and folder != Path(path)
+        if status.st_uid not in (0, os.geteuid()) or not (closed or shared):
+            raise _changed_by_others(path, str(folder))
+
+
+def _changed_by_others(path: str, folder: str) -> ConfigError:
+    return ConfigError(
+        f"c.LocalDLaaSSpawner.places_dir = {path!r} can be changed by others"
+        + (f", who can write in or own {folder!r}." if folder != path else "."),
+        hint="It and all folders above it have to belong to the user that runs the hub, and only they may write there.",
+    )
 
 
 def create(base: str, account: Account | None) -> Places:
@@ -114,15 +153,18 @@ def create(base: str, account: Account | None) -> Places:
     return places
 
 
-def remove(places: Places, account_name: str | None) -> list[str]:
-    """Removes both folders; returns what could not be removed. With an account, that user's own process does it."""
+def remove(places: Places, account_name: str | None, *, seconds: float = 5.0) -> list[str]:
+    """Removes both folders; returns what could not be removed. With an account, that user's own process does it.
+
+    It may take `seconds` for each folder: how much there is to remove is up to the user.
+    """
     left = []
     for path in (places.files_dir, places.cache_dir):
         try:
             if account_name is None:
                 shutil.rmtree(path)
             else:
-                _empty_as(path, account_name)
+                _empty_as(path, account_name, seconds)
                 os.rmdir(path)
         except FileNotFoundError:
             continue
@@ -131,15 +173,18 @@ def remove(places: Places, account_name: str | None) -> list[str]:
     return left
 
 
-def _empty_as(path: str, account_name: str) -> None:
+def _empty_as(path: str, account_name: str, seconds: float) -> None:
     entry = pwd.getpwnam(account_name)
+    # The user can look into a process of theirs: it gets nothing of the hub's environment and not its terminal.
     subprocess.run(
         ["find", path, "-xdev", "-mindepth", "1", "-delete"],
         user=entry.pw_uid,
         group=entry.pw_gid,
         extra_groups=[],
         cwd="/",
-        timeout=5,
+        env={"PATH": os.defpath},
+        start_new_session=True,
+        timeout=seconds,
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -26,6 +26,7 @@ _STATE = "dlaas_agent"
 _LONGEST_PAUSE_SECONDS = 60.0
 _HEALTHY_SECONDS = 60.0
 _LATER_SECONDS = 5.0  # than the agent gives up, so that its reason is the one that is shown
+_CLEAR_UP_SECONDS = 60.0
 
 
 class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
@@ -94,6 +95,7 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         self._credential: Secret | None = None
         self._watch: asyncio.Task[None] | None = None
         self._starting = False
+        self._clearing = asyncio.Lock()
         super().__init__(*args, **kwargs)
 
     # ------------------------------------------------------------------ start
@@ -104,8 +106,7 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         try:
             account = self._account()
             self._credential = await self.open_data_lake()
-            base = self.places_dir or local_places.default_base(shared_uid=self.allow_shared_uid)
-            base = local_places.prepare_base(base, shared_uid=self.allow_shared_uid)
+            base = local_places.prepare_base(self._base(), shared_uid=self.allow_shared_uid)
             self.places = local_places.create(base, account)
             self._warn_about(self.places, account)
             self.save_state()
@@ -137,17 +138,19 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
             )
         if settings.allow_shared_uid:
             return
-        if os.geteuid() != 0:
-            raise ConfigError(
-                "The hub is not run by root, so all servers would run as one user and could read each other's tokens.",
-                hint="Run it as root with c.LocalDLaaSSpawner.system_group, or, for a demonstration, "
-                "set c.LocalDLaaSSpawner.allow_shared_uid = True.",
-            )
+        local_places.need_root()
         local_places.members_of(settings.system_group)
+        local_places.prepare_base(settings._base(), shared_uid=False)
+
+    def _base(self) -> str:
+        return self.places_dir or local_places.default_base(shared_uid=self.allow_shared_uid)
 
     def _account(self) -> Account | None:
         """Whom the server runs as; None is the hub's own user."""
-        return None if self.allow_shared_uid else local_places.account_of(self.user.name, self.system_group)
+        if self.allow_shared_uid:
+            return None
+        local_places.need_root()
+        return local_places.account_of(self.user.name, self.system_group)
 
     def _launch(self, credential: Secret, account: Account | None) -> int:
         places, hub_url = self.places, self._hub_url()
@@ -207,8 +210,23 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
             return None
         if self.proc is None and self.pid:
             local_agent.reap(self.pid)  # where the hub is everybody's parent (pid 1), a dead server stays as a zombie
+        if self._has_ended():
+            await self._clear_up()
         status: int | None = await super().poll()
         return status
+
+    def _has_ended(self) -> bool:
+        if self.proc is not None:
+            return self.proc.poll() is not None
+        return bool(self.pid) and not AgentProcess.of(self.pid).alive
+
+    async def _clear_up(self) -> None:
+        """Ahead of JupyterHub's `poll`, off its loop: how much there is to remove is up to the user."""
+        self._end_agent()
+        async with self._clearing:
+            if self.places is not None:
+                await asyncio.to_thread(self._remove, self.places, _CLEAR_UP_SECONDS)
+                self.places = None
 
     async def stop(self, now: bool = False) -> None:
         """As JupyterHub's; a start given up before there was a notebook has no process to signal."""
@@ -259,20 +277,26 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
     # ------------------------------------------------------------------ end and state
 
     def clear_state(self) -> None:
-        """The end of the server: the agent ends and its folders go, before JupyterHub forgets about them."""
+        """The end of the server: what is still there goes, before JupyterHub forgets about it."""
         self._end()
         super().clear_state()
 
     def _end(self) -> None:
+        self._end_agent()
+        if self.places is not None:
+            self._remove(self.places, _LATER_SECONDS)
+            self.places = None
+
+    def _end_agent(self) -> None:
         self.stop_polling()
         if self._agent is not None and not self._agent.kill():
             self.log.error("The agent %d of %s's server %r does not end", self._agent.pid, self.user.name, self.name)
         self._agent = self._credential = None
         self.close_data_lake()
-        if self.places is not None:
-            for path in local_places.remove(self.places, None if self.allow_shared_uid else self.user.name):
-                self.log.warning("The folder %s of %s's server could not be removed", path, self.user.name)
-            self.places = None
+
+    def _remove(self, places: Places, seconds: float) -> None:
+        for path in local_places.remove(places, None if self.allow_shared_uid else self.user.name, seconds=seconds):
+            self.log.warning("The folder %s of %s's server could not be removed", path, self.user.name)
 
     def get_state(self) -> dict[str, Any]:
         """Adds the agent's pid and when it began."""
