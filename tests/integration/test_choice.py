@@ -73,8 +73,8 @@ async def test_options_that_are_no_object_start_nothing(lake: Scene) -> None:
     status, _ = await rest(lake, person, ["escape/root"])
     assert status >= 400
     spawner = lake.hub.user(person.name).spawners[""]
-    assert not spawner.ready  # JupyterHub 5.5 fails before it asks us, and takes the start for pending from then on
-    assert not spawner.pid
+    assert not spawner.pid  # JupyterHub 5.5 fails before it asks us, and takes the server for running without a process
+    assert not lake.hub.dlaas.agents.get(spawner)
 
 
 async def test_what_was_refused_is_not_remembered(lake: Scene) -> None:
