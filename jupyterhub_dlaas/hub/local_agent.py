@@ -60,11 +60,11 @@ class AgentProcess:
         reap(self.pid)
 
     def kill(self) -> bool:
-        """Ends it at once, whatever it is doing: the next agent cleans up. Returns False if it would not go."""
+        """Ends it and its children at once, whatever they do: the next agent cleans up. False if it would not go."""
         deadline = time.monotonic() + _KILL_SECONDS
         while self.alive and time.monotonic() < deadline:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)  # `launch` gave it a session, and so a group, of its own
             time.sleep(0.002)
         reap(self.pid)
         return not self.alive

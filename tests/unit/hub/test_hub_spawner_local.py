@@ -5,6 +5,7 @@ import getpass
 import grp
 import os
 import pwd
+import select
 import signal
 import stat
 import sys
@@ -55,6 +56,24 @@ def test_a_base_that_others_can_write_in_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(ConfigError, match="changed by others"):
         local_places.prepare_base(str(tmp_path / "open"), shared_uid=False)
+
+
+@as_root
+def test_as_root_a_base_below_a_folder_of_a_users_is_refused_and_not_made(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    os.chown(tmp_path / "home", 65534, 65534)
+    with pytest.raises(ConfigError, match="changed by others"):
+        local_places.prepare_base(str(tmp_path / "home/run"), shared_uid=False)
+    assert os.listdir(tmp_path / "home") == []
+
+
+@as_root
+def test_as_root_a_base_behind_a_users_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "roots")
+    os.lchown(tmp_path / "link", 65534, 65534)
+    with pytest.raises(ConfigError, match="changed by others"):
+        local_places.prepare_base(str(tmp_path / "link"), shared_uid=False)
 
 
 def test_at_the_end_nothing_is_left(tmp_path: Path) -> None:
@@ -187,6 +206,19 @@ async def test_the_end_of_an_agent_is_noticed_at_once() -> None:
     os.kill(process.pid, signal.SIGKILL)
     await asyncio.wait_for(noticed, 5)
     assert not process.alive
+
+
+async def test_what_an_agent_has_started_ends_with_it() -> None:
+    process, ready = local_agent.launch(
+        lambda credential, ready: ["/bin/bash", "-c", f"sleep 60 & echo begun >&{ready}; exec sleep 60"],
+        Secret("topsecret"),
+        None,
+    )
+    with os.fdopen(ready, "rb", buffering=0) as pipe:
+        assert pipe.read(6) == b"begun\n"
+        assert process.kill()
+        assert select.select([pipe], [], [], 5)[0] == [pipe]
+        assert pipe.read(1) == b""  # no process has its other end any more
 
 
 async def test_a_later_process_with_the_same_pid_is_not_the_agent() -> None:
