@@ -37,7 +37,7 @@ test-integration-hub5: .venv-hub5/.test ## the same on JupyterHub 5.5, which Zer
 test-browser: .venv/.test ## a real Chromium through the whole demo
 	$(BIN)/$(PYTEST) tests/browser
 
-test-keycloak: .venv/.test ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 2 minutes)
+test-keycloak: .venv/.test ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
 
 bench: .venv/.test ## measured beside what one would use instead
