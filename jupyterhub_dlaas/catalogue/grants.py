@@ -28,7 +28,8 @@ class MaxResources(BaseModel):
 class Grant(BaseModel):
     """One value of `DLaaSConfig.vos`. Nothing is granted unless it is named; a `trusted` VO may use everything.
 
-    `images` are patterns: `*` and `?` stand for characters of one path component, a pattern without tag for every tag.
+    `images` are patterns: `*` and `?` stand for characters of one path component, a pattern without tag for every tag
+    and digest; one with a tag and no `*` for that tag alone, not for a digest behind it.
     `hosts` are host names, with `:port` for one port only. `volumes` are claims, `nfs:server:/path` or
     `csi:driver?key=value`. `host_paths` grant what lies below them.
     """
@@ -90,7 +91,8 @@ def beyond(catalogue: Catalogue, grant: Grant) -> Iterator[Finding]:
 def image_granted(reference: str, patterns: tuple[str, ...]) -> bool:
     """Whether a pattern grants the image: compared whole, component by component, as the runtime would pull it."""
     full = image(reference)
-    forms = {full.name, str(full), f"{full.name}:{full.tag}" if full.tag else full.name}
+    # With a digest the runtime ignores the tag: a pattern for one tag does not grant any digest put behind it.
+    forms = {full.name, str(full)}
     return any(_matches(form, _docker_hub(pattern)) for pattern in patterns for form in forms)
 
 

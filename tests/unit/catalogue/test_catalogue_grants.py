@@ -93,7 +93,8 @@ def test_a_problem_says_what_is_granted_and_where() -> None:
     [
         ("registry.example.org/escape/root:6", ["registry.example.org/escape/*"]),
         (f"registry.example.org/escape/root@{DIGEST}", ["registry.example.org/escape/*"]),
-        (f"registry.example.org/escape/root:6@{DIGEST}", ["registry.example.org/escape/root:6"]),
+        (f"registry.example.org/escape/root:6@{DIGEST}", ["registry.example.org/escape/root"]),
+        (f"registry.example.org/escape/root:6@{DIGEST}", ["registry.example.org/escape/root:6@sha256:*"]),
         ("registry.example.org/escape/root:6.32", ["registry.example.org/escape/root:6.*"]),
         ("registry.example.org/escape/root", ["registry.example.org/escape/root"]),
         ("REGISTRY.example.org/escape/root", ["registry.example.org/escape/root"]),
@@ -114,6 +115,7 @@ def test_granted_images(image: str, patterns: list[str]) -> None:
         ("evil.org/registry.example.org/escape/root:6", ["registry.example.org/escape/*"]),
         ("registry.example.org.evil.org/escape/root:6", ["registry.example.org/escape/*"]),
         ("registry.example.org/escape/root:7", ["registry.example.org/escape/root:6"]),
+        (f"registry.example.org/escape/root:6@{DIGEST}", ["registry.example.org/escape/root:6"]),
         ("registry.example.org/escape", ["registry.example.org/escape/*"]),
         ("registry.example.org/ska/root:6", ["registry.example.org/escape/*"]),
         ("evil/python:3", ["python"]),
