@@ -134,8 +134,8 @@ class _Reader:
         if tag in _PLAIN:
             try:
                 return self.yaml.constructor.construct_object(node)
-            except (ValueError, OverflowError, YAMLError):
-                self.report(path, "this number cannot be read", node.start_mark.line + 1)
+            except (ValueError, LookupError, OverflowError, YAMLError):  # `!!bool maybe` is a KeyError
+                self.report(path, "this value cannot be read", node.start_mark.line + 1)
                 return None
         if tag.startswith(_PREFIX) and tag.removeprefix(_PREFIX) in {"str", "timestamp"}:
             return str(node.value)

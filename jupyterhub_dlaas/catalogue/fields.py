@@ -18,6 +18,7 @@ _KEY = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._@:/+=-]*"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:.]*")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)")
+_MOST_BYTES = 2**60
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -147,7 +148,10 @@ def _size(value: Any) -> Any:
             raise ValueError(
                 f"{value!r} is not a size: give bytes or a number with K, M, G or T, such as 2G (G is 2^30)"
             )
-        return int(float(match[1]) * _UNITS[match[2]])
+        size = float(match[1]) * _UNITS[match[2]]
+        if size > _MOST_BYTES:  # or infinite, which is no int
+            raise ValueError(f"{value[:80]!r} is too large for a size")
+        return int(size)
     return value
 
 
@@ -217,7 +221,7 @@ ImageReference = Annotated[str, AfterValidator(_text), AfterValidator(_image)]
 Bytes = Annotated[
     int,
     BeforeValidator(_size),
-    Field(gt=0),
+    Field(gt=0, le=_MOST_BYTES),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}]}
     ),
