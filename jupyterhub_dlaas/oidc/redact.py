@@ -20,7 +20,8 @@ _LETTER = r"[A-Za-z0-9_\-+/=~%]"
 # Any JSON object begins with `{`, so the first part of every JWT begins with `e`, then one of w, y, 3, 1 or A; it is
 # nearly always `ey`. The dots may be percent-encoded, and the signature is empty in `alg: none`.
 _JWT = re.compile(rf"(?<![A-Za-z0-9_\-])e[wyA31]{_LETTER}{{6,}}(?:\.{_LETTER}*)*")
-_DOTTED = re.compile(rf"{_LETTER}{{16,}}\.{_LETTER}{{16,}}(?:\.{_LETTER}*)*")
+# From the beginning of a run only and without going back, or a long run would cost the square of its length.
+_DOTTED = re.compile(rf"(?<!{_LETTER}){_LETTER}{{16,}}+\.{_LETTER}{{16,}}+(?:\.{_LETTER}*+)*+")
 _RUN = re.compile(rf"{_LETTER}{{16,}}")
 
 

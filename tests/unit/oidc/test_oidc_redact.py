@@ -34,6 +34,12 @@ def test_no_part_of_a_token_is_left(token, form, around):
     assert not any(piece in left for piece in token.replace("%2E", ".").split(".") if piece)
 
 
+@pytest.mark.parametrize("unit", ["a", "aaaaaaaaaaaaaaaaa ", "ey", "a."])
+def test_a_megabyte_from_iam_does_not_stop_the_hub(unit):
+    # 1 MB took half an hour when the search went back in a long run.
+    assert len(redact(unit * (1_000_000 // len(unit)))) <= LIMIT
+
+
 @pytest.mark.parametrize("length", [LIMIT - 20, LIMIT - 5])
 def test_a_token_cut_off_by_the_limit_leaves_nothing(length):
     assert "eyJ" not in redact("word " * (length // 5) + SIGNED)
