@@ -40,11 +40,10 @@ def search_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def environment(state: State, client_secret: str, base: Mapping[str, str]) -> dict[str, str]:
-    """The hub's environment: secrets come this way because they are not for its configuration file."""
+def environment(state: State, base: Mapping[str, str]) -> dict[str, str]:
+    """The hub's environment, with the two secrets that JupyterHub itself looks for there."""
     return {name: value for name, value in base.items() if not UNWANTED.match(name)} | {
         "PATH": search_path(),
-        "OAUTH_CLIENT_SECRET": client_secret,
         "JUPYTERHUB_CRYPT_KEY": state.secrets["crypt_key"],
         "CONFIGPROXY_AUTH_TOKEN": state.secrets["proxy"],
         "NO_PROXY": "127.0.0.1,localhost",
@@ -52,8 +51,11 @@ def environment(state: State, client_secret: str, base: Mapping[str, str]) -> di
     }
 
 
-def write(state: State, issuer: str) -> Path:
+def write(state: State, issuer: str, client_secret: str) -> Path:
     """Writes configuration and catalogues (the latter only once: they are there to be changed); returns the former."""
+    secret = state.hub / "client_secret"
+    secret.touch(mode=0o600)
+    secret.write_text(client_secret)
     filled = values(state, issuer)
     catalogue = state.hub / "catalogue.d"
     catalogue.mkdir(exist_ok=True)
@@ -70,13 +72,17 @@ def write(state: State, issuer: str) -> Path:
 
 
 def furnish(state: State, users: Iterable[str]) -> None:
-    """A first notebook in the home of everybody who has none yet."""
+    """A first notebook in the home of everybody who has none yet, and a JupyterLab that does not ask about news."""
     for name in users:
         home = state.homes / name
         if not home.exists():
             home.mkdir(mode=0o700)
             notebook = files("jupyterhub_dlaas.demo") / "templates" / "start_here.ipynb"
             (home / "Start here.ipynb").write_bytes(notebook.read_bytes())
+            settings = home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension"
+            settings.mkdir(parents=True)
+            news = {"fetchNews": "false", "checkForUpdates": False}
+            (settings / "notification.jupyterlab-settings").write_text(json.dumps(news))
 
 
 def values(state: State, issuer: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ def lake(state: State) -> Lake:
 def prepare(state: State) -> None:
     """Writes what the parts read."""
     lake_config.write(lake(state))
-    hub.write(state, issuer(state))
+    hub.write(state, issuer(state), demo_clients()["dlaas"].secret)
     hub.furnish(state, [user.name for user in users().values() if user.groups])
 
 
@@ -78,7 +78,7 @@ def parts(state: State, token_seconds: float) -> Iterator[Part]:
     yield Part(
         "JupyterHub",
         [*module, "jupyterhub", "-f", str(state.hub / "jupyterhub_config.py")],
-        hub.environment(state, demo_clients()["dlaas"].secret, base),
+        hub.environment(state, base),
         state.hub,
         url=f"{state.url('hub')}/hub/health",
         grace_seconds=30,  # it stops the users' servers first

@@ -187,7 +187,7 @@ class IAMAuthenticator(GenericOAuthenticator):
             if self.dlaas.audiences[key].required_for & vos:
                 self.log.warning("user=%s audience=%s class=%s login stopped", auth_model["name"], key, error.label)
                 names = ", ".join(sorted(self.dlaas.audiences[key].required_for & vos))
-                error.message = f"{names} cannot be used without access to {key!r}, and IAM refuses it: {error.message}"
+                error.message = f"{error.message} Without it you cannot work with {names}."
                 raise refused(error, self)
         return dict(await super().run_post_auth_hook(handler, auth_model))
 

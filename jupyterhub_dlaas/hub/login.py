@@ -101,7 +101,7 @@ def refused(error: DLaaSError, authenticator: Any) -> web.HTTPError:
 def page(status: int, sentence: str, authenticator: Any, *, retry_after: float | None = None) -> web.HTTPError:
     """An error page of JupyterHub with this sentence (escaped by its template)."""
     error: Any = web.HTTPError(status, "%s", sentence)
-    error.jupyterhub_message = f"{sentence} If this does not help, ask {authenticator.dlaas.config.contact}."
+    error.jupyterhub_message = f"{sentence} Contact: {authenticator.dlaas.config.contact}."
     if status == 503:
         error.headers = {"Retry-After": str(int(retry_after or 30))}
     return cast(web.HTTPError, error)

@@ -105,7 +105,7 @@ def test_the_page_for_somebody_in_no_vo_is_accessible(carol: Visitor) -> None:
 def test_a_refused_required_audience_is_named_with_the_reason_and_whom_to_ask(visit: Visit, dora: str) -> None:
     page = visit(dora, "dora-pw").page
     told = page.get_by_role("paragraph").filter(has_text="rucio")
-    expect(told).to_contain_text("escape cannot be used without access to")
+    expect(told).to_contain_text("Without it you cannot work with escape")
     expect(told).to_contain_text("Policy forbids the audience rucio")
     expect(told).to_contain_text("Ask the administrators of the hub")
     expect(page.get_by_role("heading", name=re.compile("rucio"))).to_have_count(0)  # once is enough

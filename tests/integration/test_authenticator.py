@@ -103,7 +103,7 @@ async def test_a_required_audience_that_is_refused_stops_the_login_with_a_page(t
         status, text = await login(lake, "alice")
         assert status in (403, 500)
         page = plain(text)
-        assert "escape cannot be used without access to 'rucio'" in page
+        assert "Without it you cannot work with escape" in page
         assert "help@example.org" in page
         assert lake.hub.dlaas.keeper.session("alice") is None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from rucio.client import Client
+from support.leaks import Leaks
 
 from jupyterhub_dlaas.demo.check.web import Browser
 from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, Lake
@@ -155,3 +156,11 @@ def test_a_part_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None:
     assert "JupyterHub ended with code 1. The last lines of its log" in ended.stderr
     assert "not a database" in ended.stderr
     assert state.ports
+
+
+def test_no_token_is_in_any_log_environment_or_argument(running: State) -> None:
+    leaks = Leaks(secrets=["dlaas-secret"])
+    leaks.folder(running.folder)
+    leaks.processes(child.pid for child in psutil.Process().children(recursive=True))
+    assert leaks.looked_at > 10
+    assert not leaks.found

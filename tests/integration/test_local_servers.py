@@ -195,23 +195,6 @@ async def test_two_servers_of_a_user_have_folders_and_agents_of_their_own(runnin
 # ---- settings
 
 
-async def test_sharing_one_uid_has_to_be_allowed(running: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    running.hub.app.config.LocalDLaaSSpawner.allow_shared_uid = False  # type: ignore[union-attr]
-    monkeypatch.setattr(os, "geteuid", lambda: 1234)
-    async with running.browser("alice") as browser:
-        status, text = await refused(running, browser, {})
-    assert (status, "allow_shared_uid" in text) == (500, True)
-
-
-async def test_as_root_a_system_group_has_to_be_named(running: Lake) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    running.hub.app.config.LocalDLaaSSpawner.allow_shared_uid = False  # type: ignore[union-attr]
-    async with running.browser("alice") as browser:
-        status, text = await refused(running, browser, {})
-    assert (status, "system_group" in text) == (500, True)
-
-
 async def test_a_hub_that_knows_nothing_yet_reads_the_session_when_an_agent_asks(running: Lake) -> None:
     spawner = await running.start("alice")
     running.hub.dlaas.keeper._entries.clear()  # as in the first moments of a hub

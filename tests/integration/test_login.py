@@ -115,7 +115,7 @@ async def test_a_refused_required_audience_stops_the_login_with_a_page(lake: Sce
     lake.iam.faults.refuse("rucio")
     status, text = await (await lake.newcomer("ska")).log_in()
     assert status == 500
-    for part in ("ska cannot be used without access to", "rucio", "Policy forbids", "support@example.org"):
+    for part in ("Without it you cannot work with ska", "rucio", "Policy forbids", "support@example.org"):
         assert part in text
 
 

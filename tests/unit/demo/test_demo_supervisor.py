@@ -134,7 +134,7 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
     monkeypatch.setattr(hub, "find_proxy", lambda: ["node", "proxy"])
     made = state.remember(tmp_path)
-    hub.write(made, "http://127.0.0.1:1/")
+    hub.write(made, "http://127.0.0.1:1/", "secret")
     return made
 
 
@@ -157,7 +157,7 @@ def test_the_default_folder_in_somebodys_home_makes_valid_catalogues(monkeypatch
 def test_a_changed_catalogue_is_left_alone(written: state.State) -> None:
     path = written.hub / "catalogue.d" / "escape.yaml"
     path.write_text("changed: true")
-    hub.write(written, "http://127.0.0.1:1/")
+    hub.write(written, "http://127.0.0.1:1/", "secret")
     assert path.read_text() == "changed: true"
 
 
@@ -168,7 +168,7 @@ def test_the_configuration_holds_no_secret(written: state.State) -> None:
 
 def test_users_servers_inherit_none_of_the_starters_credentials(written: state.State) -> None:
     base = {"BEARER_TOKEN": "x", "RUCIO_CONFIG": "/x", "X509_USER_PROXY": "/p", "OAUTH2_TOKEN": "y", "LANG": "C"}
-    assert not set(hub.environment(written, "secret", base)) & (set(base) - {"LANG"})
+    assert not set(hub.environment(written, base)) & (set(base) - {"LANG"})
 
 
 def test_a_missing_proxy_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
