@@ -25,7 +25,7 @@ from jupyterhub_dlaas.hub.plan import Assessment, Timing
 from jupyterhub_dlaas.hub.refresh import RefreshService
 from jupyterhub_dlaas.hub.renewal import Means
 from jupyterhub_dlaas.hub.session import Session
-from jupyterhub_dlaas.hub.timing import Lead
+from jupyterhub_dlaas.hub.timing import Backoff, Lead
 from jupyterhub_dlaas.oidc.client import IAMClient
 from jupyterhub_dlaas.oidc.clock import Clock
 from jupyterhub_dlaas.oidc.http import HTTP
@@ -36,6 +36,7 @@ from jupyterhub_dlaas.oidc.secret import Secret
 log = logging.getLogger(__name__)
 
 _LOOK_AT_CATALOGUES_SECONDS = 2.0
+_UNTIL_IAM_IS_THERE = Backoff(2.0, 60.0)
 
 Assess = Callable[[Any, Grant, Mapping[str, Any], Session], Awaitable[Assessment]]
 
@@ -149,6 +150,7 @@ class DLaaS:
         ours.parent = app.log
         ours.setLevel(app.log.getEffectiveLevel())
         self.metrics.gauges(self._gauges)
+        _before_cleanup(app, self.stop)
         self.refresh.start()
         self._spawn(self._discover())
         self._spawn(self._restore())
@@ -159,8 +161,7 @@ class DLaaS:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.refresh.stop()
-        await self.keeper.close()
+        await asyncio.gather(self.refresh.stop(), self.keeper.close())
         await self.http.close()
 
     async def _discover(self) -> None:
@@ -175,7 +176,7 @@ class DLaaS:
                     self.health.failed(error)
                 level = logging.WARNING if failures in (1, 10, 100) else logging.DEBUG
                 log.log(level, "class=%s IAM is not ready, logins wait: %s", error.label, error.sentence())
-                await self.clock.sleep(error.retry_after or min(60.0, 2.0**failures))
+                await self.clock.sleep(_UNTIL_IAM_IS_THERE.delay(failures, 0.0, error.retry_after))
             else:
                 self.health.worked()
                 log.info("IAM %s answers, logins are possible", self.issuer.url)
@@ -233,6 +234,21 @@ def has_servers(user: Any) -> bool:
         return True
     # At hub start the database knows of servers for which JupyterHub has made no spawner yet.
     return any(row.server_id is not None for row in user.orm_user.orm_spawners.values())
+
+
+def _before_cleanup(app: Any, stop: Callable[[], Awaitable[None]]) -> None:
+    """Calls `stop` when the hub ends.
+
+    JupyterHub cancels every task after its clean-up: a renewal between IAM's answer and the save would lose the rotated
+    refresh token, and so the user their session, at each restart.
+    """
+    cleanup = app.cleanup
+
+    async def stop_first() -> None:
+        await stop()
+        await cleanup()
+
+    app.cleanup = stop_first
 
 
 class _NoCatalogues(Catalogues):

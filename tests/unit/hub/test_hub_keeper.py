@@ -1,6 +1,8 @@
 """The keeper's promises, over real IAM requests and a real database."""
 
 import asyncio
+import logging
+from types import SimpleNamespace
 
 import pytest
 from hub_rig import VOS, Rig, rig
@@ -102,6 +104,33 @@ async def test_who_goes_away_does_not_stop_the_renewal() -> None:
         waiting.cancel()
         await r.keeper.close()
         assert r.seconds_left() > 3500
+
+
+async def test_a_hub_that_ends_lets_a_renewal_save_its_rotated_token() -> None:
+    async with rig() as r:
+        await r.login()
+        ended: list[str] = []
+
+        async def cleanup() -> None:
+            ended.append("JupyterHub")
+
+        app = SimpleNamespace(
+            spawner_class=object, log=logging.getLogger(), tornado_settings={"users": {}}, db=r.db, users={}
+        )
+        app.cleanup = cleanup
+        r.dlaas.start(app)
+        before = await r.stored()
+        r.iam.faults.set("refresh", delay_seconds=0.05)
+        r.clock.advance(3590)
+        renewal = asyncio.create_task(r.token())
+        await r.until_asked("refresh")
+        await app.cleanup()
+        renewal.cancel()
+        saved = await r.stored()
+        assert ended == ["JupyterHub"]
+        assert before is not None
+        assert saved is not None
+        assert saved.refresh_token not in (None, before.refresh_token)
 
 
 async def test_a_login_during_a_renewal_wins() -> None:

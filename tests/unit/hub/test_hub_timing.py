@@ -47,7 +47,7 @@ def test_nobody_can_ask_for_more_than_half_a_lifetime() -> None:
 
 
 def test_delays_double_up_to_the_longest() -> None:
-    assert [Backoff(5, 30).delay(count, 0.0) for count in (1, 2, 3, 4, 99)] == [5, 10, 20, 30, 30]
+    assert [Backoff(5, 30).delay(count, 0.0) for count in (1, 2, 3, 4, 9999)] == [5, 10, 20, 30, 30]
 
 
 def test_retry_after_is_obeyed_within_reason() -> None:
