@@ -1,8 +1,9 @@
 """Which token speaks for which running server, and what that server's agent last said.
 
 An agent token is an ordinary API token of the user, but only the one that the hub itself minted at the start of a
-server opens the token API: its row id is *pinned* here and in the spawner's saved state. A scope or a note would not
-do, because users and administrators can mint tokens with both.
+server opens the token API: its row is *pinned* here and in the spawner's saved state. A scope or a note would not
+do, because users and administrators can mint tokens with both; nor the row's id alone, because SQLite gives the id of a
+deleted token to the next one, and users can delete tokens of theirs.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class RunningServer:
 
     spawner: Any
     token_id: int
+    token_hash: str
     bundle_limit: TokenBucket
     report_limit: TokenBucket
     report: Report | None = None
@@ -87,11 +89,11 @@ class AgentRegistry:
                 hint=f'Add "{AGENT_SCOPE}!user" to the scopes of the role `user`, as jupyterhub_dlaas.setup(c) does.',
             ) from error
         row = orm.APIToken.find(_session(spawner), token)
-        self.adopt(spawner, row.id)
+        self.adopt(spawner, row.id, row.hashed)
         return Secret(token)
 
-    def adopt(self, spawner: Any, token_id: int) -> RunningServer:
-        """Pins the token with this id to the server, as at a start or when a restarted hub reads the server's state."""
+    def adopt(self, spawner: Any, token_id: int, token_hash: str) -> RunningServer:
+        """Pins the token with this id and (salted) hash to the server, at its start or when a hub restarts."""
         key = _key(spawner)
         before = self._by_server.pop(key, None)
         if before is not None:
@@ -99,6 +101,7 @@ class AgentRegistry:
         server = RunningServer(
             spawner=spawner,
             token_id=token_id,
+            token_hash=token_hash,
             bundle_limit=TokenBucket(self._requests_per_second, self._burst),
             report_limit=TokenBucket(self._requests_per_second, self._burst),
         )

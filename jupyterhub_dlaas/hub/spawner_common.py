@@ -218,12 +218,13 @@ class DLaaSSpawnerMixin:
     # ------------------------------------------------------------------ state
 
     def get_state(self) -> dict[str, Any]:
-        """JupyterHub's state and ours: the pinned token's id (never the token), the choice, the paths."""
+        """JupyterHub's state and ours: the pinned token's id and hash (never the token), the choice, the paths."""
         state: dict[str, Any] = super().get_state()  # type: ignore[misc]
         dlaas = getattr(self.authenticator, "dlaas", None)
-        token_id = None if dlaas is None else dlaas.agents.token_id(self)
-        if token_id is not None:
-            state[_STATE] = {"token_id": token_id, "options": dict(self._options)}
+        server = None if dlaas is None else dlaas.agents.get(self)
+        if server is not None:
+            state[_STATE] = {"token_id": server.token_id, "token_hash": server.token_hash}
+            state[_STATE]["options"] = dict(self._options)
             if self.places is not None:
                 state[_STATE]["files"], state[_STATE]["cache"] = self.places.files_dir, self.places.cache_dir
         if self.previous:
@@ -236,14 +237,14 @@ class DLaaSSpawnerMixin:
         self.previous = dict(state.get(_PREVIOUS) or {})
         mine = state.get(_STATE) or {}
         dlaas = getattr(self.authenticator, "dlaas", None)
-        if dlaas is None or "token_id" not in mine:
+        if dlaas is None or "token_hash" not in mine:
             return
         self._options = dict(mine.get("options") or {})
         if "files" in mine:
             self.places = Places(mine["files"], mine["cache"])
         if self._options:
             self.user_options = dict(self._options)
-        dlaas.agents.adopt(self, mine["token_id"])
+        dlaas.agents.adopt(self, mine["token_id"], mine["token_hash"])
 
     def clear_state(self) -> None:
         """The end of a server, whatever ended it."""

@@ -59,7 +59,9 @@ class AgentHandler(APIHandler):
         if row is None:
             return None
         server: RunningServer | None = self.dlaas.agents.server_of(row.id)
-        return server if server is not None and row.user_id == server.spawner.user.id else None
+        if server is None or (row.user_id, row.hashed) != (server.spawner.user.id, server.token_hash):
+            return None
+        return server
 
     def within(self, limit: TokenBucket) -> None:
         """Raises 429 with `Retry-After` when this server asks too often."""

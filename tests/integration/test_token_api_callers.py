@@ -117,6 +117,17 @@ async def a_note_that_imitates_an_agents(lake: Lake) -> str:
     return lake.hub.api_token("alice", note=note, scopes=[f"{AGENT_SCOPE}!server=alice/"])
 
 
+async def own_token_in_the_row_of_the_agents(lake: Lake) -> str:
+    """SQLite gives a deleted row's id to the next one."""
+    spawner = await lake.start("alice", "replaced")
+    db, pinned = lake.hub.app.db, lake.hub.dlaas.agents.token_id(spawner)
+    db.delete(db.get(orm.APIToken, pinned))
+    db.commit()
+    token = lake.hub.api_token("alice", scopes=["inherit"])
+    assert orm.APIToken.find(db, token).id == pinned
+    return token
+
+
 CALLERS = [
     nobody,
     garbage,
@@ -130,6 +141,7 @@ CALLERS = [
     agent_of_a_stopped_server,
     expired,
     a_note_that_imitates_an_agents,
+    own_token_in_the_row_of_the_agents,
 ]
 
 

@@ -29,8 +29,8 @@ def state(expires: float | None = NOW + 100, problem: Trouble | None = None) -> 
 
 def test_a_pinned_token_leads_to_its_server() -> None:
     agents, one, two = AgentRegistry(), server("one"), server("two")
-    agents.adopt(one, 1)
-    agents.adopt(two, 2)
+    agents.adopt(one, 1, "hash")
+    agents.adopt(two, 2, "hash")
     assert agents.lookup(1) is one
     assert agents.lookup(2) is two
     assert agents.lookup(3) is None
@@ -38,29 +38,29 @@ def test_a_pinned_token_leads_to_its_server() -> None:
 
 def test_the_token_of_a_server_that_does_not_run_leads_nowhere() -> None:
     agents, one = AgentRegistry(), server("one")
-    agents.adopt(one, 1)
+    agents.adopt(one, 1, "hash")
     one.active = False
     assert agents.lookup(1) is None
 
 
 def test_a_new_pin_ends_the_one_before_the_restart() -> None:
     agents = AgentRegistry()
-    agents.adopt(server("one"), 1)
-    agents.adopt(again := server("one"), 2)
+    agents.adopt(server("one"), 1, "hash")
+    agents.adopt(again := server("one"), 2, "hash")
     assert agents.lookup(1) is None
     assert agents.lookup(2) is again
 
 
 def test_the_same_server_name_of_another_user_is_another_server() -> None:
     agents = AgentRegistry()
-    agents.adopt(mine := server("one", user=1), 1)
-    agents.adopt(theirs := server("one", user=2), 2)
+    agents.adopt(mine := server("one", user=1), 1, "hash")
+    agents.adopt(theirs := server("one", user=2), 2, "hash")
     assert (agents.lookup(1), agents.lookup(2)) == (mine, theirs)
 
 
 def test_only_a_report_that_says_something_new_changes_the_bundle() -> None:
     agents, one = AgentRegistry(), server("one")
-    running = agents.adopt(one, 1)
+    running = agents.adopt(one, 1, "hash")
     mount = MountState("eulake", "/eos", True, "", NOW)
     assert agents.report(one, mounts=[mount])
     assert not agents.report(one, mounts=[mount], files=7)
