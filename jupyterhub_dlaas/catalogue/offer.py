@@ -48,6 +48,25 @@ class Offer:
         keys += [key for _, storage in self.storages if (key := getattr(storage, "audience", None))]
         return tuple(dict.fromkeys(keys))
 
+    def admits(self, groups: Collection[str]) -> bool:
+        """Whether a member of these groups may start it: the grant's groups make the VO, the environment may narrow it.
+
+        A VO without groups has no members, trusted or not.
+        """
+        mine = frozenset(group.strip("/") for group in groups)
+        narrowed = self.environment.groups
+        return not mine.isdisjoint(self.grant.groups) and (not narrowed or not mine.isdisjoint(narrowed))
+
+    def alone(self) -> Catalogue:
+        """The catalogue with this environment and what it uses, and nothing else."""
+        return self.catalogue.model_copy(
+            update={
+                "environments": (self.environment,),
+                "rucio_instances": dict(self.rucio),
+                "storages": dict(self.storages),
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -65,17 +84,12 @@ class Choice:
 
 
 def offered(catalogues: Catalogues, groups: Collection[str]) -> tuple[Offer, ...]:
-    """The environments of all open VOs that a member of `groups` may start, VOs in the order of their names.
-
-    Membership is any of the grant's groups: a VO without groups has no members, trusted or not.
-    """
-    mine = frozenset(group.strip("/") for group in groups)
+    """The environments of all open VOs that a member of `groups` may start, VOs in the order of their names."""
     return tuple(
-        Offer(vo, environment, catalogue, catalogues.vos[vo])
+        offer
         for vo, catalogue in sorted(catalogues.open.items())
-        if not mine.isdisjoint(catalogues.vos[vo].groups)
         for environment in catalogue.environments
-        if not environment.groups or not mine.isdisjoint(environment.groups)
+        if (offer := Offer(vo, environment, catalogue, catalogues.vos[vo])).admits(groups)
     )
 
 
@@ -136,14 +150,7 @@ def _one_of(key: str, options: Mapping[str, Any], allowed: Iterable[str]) -> str
 
 def _still_granted(offer: Offer) -> None:
     """The grant once more, for the chosen environment alone: nothing starts that is beyond it."""
-    part = offer.catalogue.model_copy(
-        update={
-            "environments": (offer.environment,),
-            "rucio_instances": dict(offer.rucio),
-            "storages": dict(offer.storages),
-        }
-    )
-    problems = exceeds(part, offer.grant)
+    problems = exceeds(offer.alone(), offer.grant)
     if problems:
         raise OptionsError(
             f"{offer.id} cannot be started: {problems[0].message}.", hint="Ask the hub's administrators.", status=403

@@ -25,6 +25,7 @@ from jupyterhub_dlaas.hub.plan import Assessment, Timing
 from jupyterhub_dlaas.hub.refresh import RefreshService
 from jupyterhub_dlaas.hub.renewal import Means
 from jupyterhub_dlaas.hub.session import Session
+from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin
 from jupyterhub_dlaas.hub.timing import Backoff, Lead
 from jupyterhub_dlaas.oidc.client import IAMClient
 from jupyterhub_dlaas.oidc.clock import Clock
@@ -209,10 +210,11 @@ class DLaaS:
 
     async def _stop_servers(self, user: Any) -> None:
         session = self.keeper.session(user.name)
-        offers = {offer.id for offer in self.offers(user)} if session and session.allowed else set()
+        allowed = session is not None and session.allowed
         for name, spawner in list(user.spawners.items()):
-            environment = (spawner.user_options or {}).get("environment")
-            if spawner.ready and (not session or not session.allowed or (environment and environment not in offers)):
+            # Not `offers`: an environment that has left its catalogue, or is broken there, is no right that was lost.
+            choice = spawner.current_choice() if isinstance(spawner, DLaaSSpawnerMixin) else None
+            if spawner.ready and not (allowed and (choice is None or choice.offer.admits(groups_of(user)))):
                 log.warning("user=%s server=%r is stopped: its user lost the right to it", user.name, name)
                 await self.app.proxy.delete_user(user, name)
                 await user.stop(name)

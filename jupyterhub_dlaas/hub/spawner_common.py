@@ -16,11 +16,12 @@ from tornado import web
 
 from jupyterhub_dlaas.bundle.paths import Places
 from jupyterhub_dlaas.bundle.token import TokenState
-from jupyterhub_dlaas.catalogue.offer import Choice, Offer, choose
+from jupyterhub_dlaas.catalogue.offer import Choice, choose
 from jupyterhub_dlaas.errors import ConfigError, DLaaSError, OptionsError
 from jupyterhub_dlaas.hub import options
 from jupyterhub_dlaas.hub.agents import Report
 from jupyterhub_dlaas.hub.bundles import lacks, why_missing
+from jupyterhub_dlaas.hub.chosen import as_it_was, find_offer, saved_offer
 from jupyterhub_dlaas.hub.progress import Progress, mount_step, token_step
 from jupyterhub_dlaas.oidc.secret import Secret
 
@@ -121,15 +122,15 @@ class DLaaSSpawnerMixin:
         return choice
 
     def current_choice(self) -> Choice | None:
-        """What the running server was started with, as its catalogue is now. None: neither known nor in any catalogue.
+        """What the running server was started with, as its catalogue is now, or was when it last had it; else None.
 
         The user's groups do not matter here: who loses one keeps the running server (but gets no new tokens).
         """
         catalogues = self.dlaas.catalogues
         if self._choice_revision != catalogues.revision and self._options:
-            offer = _find_offer(catalogues, self._options["environment"])
+            offer = find_offer(catalogues, self._options["environment"])
             if offer is not None:
-                self.choice = _as_it_was(offer, self._options)
+                self.choice = as_it_was(offer, self._options)
             self._choice_revision = catalogues.revision
         return self.choice
 
@@ -225,6 +226,10 @@ class DLaaSSpawnerMixin:
         if server is not None:
             state[_STATE] = {"token_id": server.token_id, "token_hash": server.token_hash}
             state[_STATE]["options"] = dict(self._options)
+            if self.choice is not None:
+                # The environment may leave the catalogue, or the VO be closed, while the server goes on.
+                used = self.choice.offer.alone()
+                state[_STATE]["catalogue"] = used.model_dump(mode="json", exclude_defaults=True)
             if self.places is not None:
                 state[_STATE]["files"], state[_STATE]["cache"] = self.places.files_dir, self.places.cache_dir
         if self.previous:
@@ -244,6 +249,8 @@ class DLaaSSpawnerMixin:
             self.places = Places(mine["files"], mine["cache"])
         if self._options:
             self.user_options = dict(self._options)
+            offer = saved_offer(dlaas.catalogues, mine.get("catalogue"))
+            self.choice = None if offer is None else as_it_was(offer, self._options)
         dlaas.agents.adopt(self, mine["token_id"], mine["token_hash"])
 
     def clear_state(self) -> None:
@@ -271,24 +278,3 @@ def refusal(error: DLaaSError) -> Refused:
     if isinstance(error, OptionsError):
         return Refused(error.status, error.sentence())
     return Refused(500 if isinstance(error, ConfigError) else 503, error.sentence())
-
-
-def _find_offer(catalogues: Any, offer_id: str) -> Offer | None:
-    vo, _, name = offer_id.partition("/")
-    catalogue = catalogues.open.get(vo)
-    for environment in catalogue.environments if catalogue is not None else ():
-        if environment.name == name:
-            return Offer(vo, environment, catalogue, catalogues.vos[vo])
-    return None
-
-
-def _as_it_was(offer: Offer, chosen: Mapping[str, str]) -> Choice:
-    """The choice that `chosen` made once, as far as the environment still has it."""
-    size = chosen.get("resources")
-    sizes, types = offer.environment.resources, offer.environment.auth_types
-    return Choice(
-        offer,
-        size if size in sizes else None,
-        sizes.get(size) if size is not None else None,
-        chosen["auth_type"] if chosen.get("auth_type") in types else types[0],
-    )

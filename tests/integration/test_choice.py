@@ -185,6 +185,15 @@ async def test_a_catalogue_broken_while_running_keeps_the_last_good_one(lake: Sc
     assert lake.log(since).count("Traceback") == 0
 
 
+async def test_a_server_whose_environment_left_the_catalogue_is_renewed_after_a_hub_restart(lake: Scene) -> None:
+    _, server = await lake.working()
+    before = await server.text("tokens/rucio")
+    write(lake, ESCAPE.replace("- name: root", "- name: newer"))
+    await lake.hub.restart()
+    await lake.pass_time(3660)
+    await until(lambda: server.has_token(other_than=before))
+
+
 async def test_a_mended_catalogue_is_taken_up_without_a_restart(lake: Scene) -> None:
     person = await lake.person()
     more = ESCAPE + "  - name: new\n    image: registry.example.org/escape/new:1\n"

@@ -41,6 +41,23 @@ async def test_all_servers_stop_of_who_may_no_longer_log_in(lake: Scene) -> None
     await until(lambda: not any(spawner.active for spawner in lake.hub.user(person.name).spawners.values()))
 
 
+async def test_an_environment_that_left_its_catalogue_is_no_right_that_was_lost(lake: Scene) -> None:
+    person, server = await lake.working("escape", "ska")
+    file = lake.folder / "catalogue.d/escape.yaml"
+    whole = file.read_text()
+    try:
+        file.write_text(whole.replace("- name: root", "- name: newer"))
+        lake.hub.dlaas.catalogues.reload()
+        person.account.groups = ["escape"]
+        lake.clock.advance(1000)
+        await until(lambda: [group.name for group in lake.hub.user(person.name).groups] == ["escape"])
+        await until(lake.idle)
+        assert server.spawner.ready
+    finally:
+        file.write_text(whole)
+        lake.hub.dlaas.catalogues.reload()
+
+
 async def test_an_outage_stops_no_server(lake: Scene) -> None:
     person, server = await lake.working()
     lake.iam.faults.set("*", status=503)
