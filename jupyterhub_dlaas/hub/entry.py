@@ -19,10 +19,12 @@ class Entry:
 
     `lock` is held through a renewal, `reading` while auth_state is read or a login is saved, for milliseconds.
     `gate` is open unless a login is being saved; `blob` is the encrypted auth_state that was saved last;
-    `unsaved` that the session in memory is newer, because the database failed.
+    `unsaved` that the session in memory is newer, because the database failed. `owner` is the id of the hub user, once
+    it is known: a name may be given to somebody else.
     """
 
     session: Session | None = None
+    owner: int | None = None
     loaded: bool = False
     version: int = 1
     epoch: int = 0

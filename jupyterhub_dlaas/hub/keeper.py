@@ -115,6 +115,15 @@ class TokenKeeper:
             if not entry.openings:
                 entry.gate.set()
 
+    def release(self, name: str, owner: int | None) -> None:
+        """Before a login: what is in memory under this name is let go unless it is of the hub user with the id `owner`.
+
+        It may be of one who was renamed. None: no hub user has the name now.
+        """
+        entry = self._entries.get(name)
+        if entry is not None and entry.owner not in (None, owner):
+            del self._entries[name]
+
     async def login(self, name: str, auth: NewSession) -> None:
         """Takes over the session of a login that JupyterHub has saved: a new generation."""
         entry = self._entries.setdefault(name, Entry())
@@ -129,7 +138,7 @@ class TokenKeeper:
 
         With the user given their auth_state is emptied, too, but for whose it is.
         """
-        entry = self._entries.setdefault(name, Entry())
+        entry = self._entry(user) if user is not None else self._entries.pop(name, Entry())
         entry.epoch += 1
         epoch = entry.epoch
         if user is not None and not entry.loaded:
@@ -140,15 +149,13 @@ class TokenKeeper:
             return
         if user is not None:
             await store.save(user, pin_only(session), still_wanted=lambda: entry.epoch == epoch)
-        else:
-            self._entries.pop(name, None)
         token = session.refresh_token or (session.access.token if session.access else None)
         if token is not None:
             self._spawn(self._revoke(name, session))
 
     async def subject(self, user: Any) -> tuple[str, str] | None:
         """(issuer, subject) that this hub user belongs to; None before their first login."""
-        entry = self._entries.setdefault(user.name, Entry())
+        entry = self._entry(user)
         if entry.session is not None:
             return entry.session.issuer, entry.session.subject
         return pinned(await self._read(user, entry))
@@ -163,13 +170,22 @@ class TokenKeeper:
 
     async def load(self, user: Any) -> Entry:
         """The user's entry, read from the database where it is not in memory."""
-        entry = self._entries.setdefault(user.name, Entry())
+        entry = self._entry(user)
         if not entry.loaded:
             epoch = entry.epoch
             session = session_of(await self._read(user, entry))
             if entry.epoch == epoch and not entry.loaded:
                 entry.adopt(session)
         entry.entitled = self.means.entitled(user)
+        return entry
+
+    def _entry(self, user: Any) -> Entry:
+        """The user's entry, which moves with them when an administrator renames them."""
+        entry = self._entries.get(user.name)
+        if entry is None or entry.owner not in (None, user.id):
+            before = next((name for name, known in self._entries.items() if known.owner == user.id), None)
+            entry = self._entries[user.name] = Entry() if before is None else self._entries.pop(before)
+        entry.owner = user.id
         return entry
 
     async def _read(self, user: Any, entry: Entry) -> dict[str, Any] | None:

@@ -64,6 +64,8 @@ class IAMCallbackHandler(OAuthCallbackHandler):
         session = session_of(authenticated.get("auth_state"))
         if session is None:
             return await super().auth_to_user(authenticated, user)
+        known = self.find_user(name)
+        keeper.release(name, None if known is None else known.id)
         async with keeper.opening(name):
             before = keeper.session(name)
             if before is not None and (before.issuer, before.subject) != (session.issuer, session.subject):

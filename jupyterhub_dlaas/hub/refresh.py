@@ -151,6 +151,9 @@ class RefreshService:
                 self.unwatch(name)
                 return
             await self._keeper.renew(user)
+            if user.name != name:  # an administrator has renamed them
+                self.unwatch(name)
+                self.watch(user)
         except (DLaaSError, SQLAlchemyError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             # One user's misfortune is not to stop everybody else's renewals.
             log.error("user=%s renewal failed, tried again in a minute: %s", name, type(error).__name__, exc_info=True)

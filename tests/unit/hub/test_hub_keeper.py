@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hub_rig import VOS, Rig, rig
@@ -379,6 +380,32 @@ async def test_forgetting_revokes_and_keeps_only_whose_user_it_is() -> None:
         assert set(state["dlaas"]) == {"sub", "issuer"}
         assert r.asked["revoke"] >= 1
         assert r.keeper.needs_login("alice")
+
+
+def rename(r: Rig, old: str, new: str) -> Any:
+    """As an administrator renames a user; returns the one who then gets the old name."""
+    r.user(old).orm_user.name = new
+    r.db.commit()
+    r._users[new] = r._users.pop(old)
+    return r.user(old)
+
+
+async def test_who_gets_the_name_of_a_renamed_user_gets_none_of_their_tokens() -> None:
+    async with rig() as r:
+        renamed = await r.login()
+        newcomer = rename(r, "alice", "ann")
+        assert (await r.keeper.tokens(newcomer, ["rucio"]))["rucio"].token is None
+        assert await r.keeper.subject(newcomer) is None
+        assert (await r.keeper.tokens(renamed, ["rucio"]))["rucio"].token is not None
+        assert r.granted["refresh"] == 0
+
+
+async def test_a_name_that_was_given_up_is_free_for_a_login() -> None:
+    async with rig() as r:
+        await r.login()
+        rename(r, "alice", "ann")
+        r.keeper.release("alice", owner=None)
+        assert r.keeper.session("alice") is None
 
 
 async def test_whose_user_it_is_outlives_session_and_restart() -> None:

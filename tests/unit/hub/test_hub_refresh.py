@@ -37,6 +37,21 @@ async def test_a_watched_user_is_renewed_before_expiry() -> None:
             assert r.seconds_left() > 600
 
 
+async def test_a_renamed_user_is_renewed_under_the_new_name() -> None:
+    async with rig() as r:
+        user = await r.login()
+        runs(r, "alice", "ann")
+        r.dlaas.refresh.start()
+        r.dlaas.refresh.watch(user)
+        user.orm_user.name = "ann"
+        r.db.commit()
+        for _ in range(6):
+            r.clock.advance(600)
+            await settled(r)
+        assert r.dlaas.refresh._users.keys() == {"ann"}
+        assert r.keeper.peek("ann", ["rucio"])["rucio"].expires_at - r.clock.now() > 600
+
+
 async def test_who_is_not_watched_is_not_renewed() -> None:
     async with rig() as r:
         await r.login()
