@@ -159,6 +159,8 @@ class Renewal:
             self._check()  # a new login is not to be told of the old one's trouble
             self._trouble(SESSION, error)
             return False
+        if self.entry.session is None:
+            await self._revoke(grant)
         self.refreshed = True
         self._update(self._session.refreshed(grant))
         if grant.refresh_token not in (None, before.refresh_token):
@@ -169,6 +171,13 @@ class Renewal:
         self.entry.worked(SESSION)
         await self._look_at_account(grant)
         return self._session.allowed
+
+    async def _revoke(self, grant: Grant) -> None:
+        """The user has logged out meanwhile, which could revoke only what was known then."""
+        try:
+            await self.means.client.revoke(grant.refresh_token or grant.access_token)
+        except IAMError as error:
+            log.info("user=%s class=%s not revoked at IAM: %s", self.user.name, error.label, error.message)
 
     async def _ended(self, error: DeadSession) -> bool:
         self._update(self._session.ended())

@@ -382,6 +382,21 @@ async def test_forgetting_revokes_and_keeps_only_whose_user_it_is() -> None:
         assert r.keeper.needs_login("alice")
 
 
+async def test_what_a_renewal_gets_during_a_logout_is_revoked_too() -> None:
+    async with rig() as r:
+        user = await r.login()
+        r.iam.faults.set("refresh", delay_seconds=0.05)
+        r.iam.faults.set("revoke", delay_seconds=0.1)
+        r.clock.advance(3590)
+        renewal = asyncio.create_task(r.token())
+        await r.until_asked("refresh")
+        await r.keeper.forget("alice", user)
+        await renewal
+        await r.keeper.close()
+        assert r.granted["refresh"] == 1
+        assert r.iam._store.refreshable(r.clock.now()) == 0
+
+
 def rename(r: Rig, old: str, new: str) -> Any:
     """As an administrator renames a user; returns the one who then gets the old name."""
     r.user(old).orm_user.name = new
