@@ -13,14 +13,14 @@ _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why the last renewal of an audience failed, since when (epoch seconds).
+    """Why the last renewal of an audience failed, since when (epoch seconds, None: not known).
 
     `label` is the class as in `IAMError.label` (`stale_subject`, `outage`, ...); `sentence` is for the user.
     """
 
     label: str
     sentence: str
-    since: float
+    since: float | None
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Entry:
     def _standing_trouble(self) -> Trouble | None:
         """What the session itself says, after a hub restart too, when what IAM said is forgotten."""
         if self.session is None:
-            return Trouble(DeadSession.label, "There is no session with IAM. Log in again.", 0.0)
+            return Trouble(DeadSession.label, "There is no session with IAM. Log in again.", None)
         if self.session.refresh_token is None and self.session.access is None:
             return Trouble(DeadSession.label, "The session with IAM is over. Log in again.", self.session.checked_at)
         if not self.session.allowed:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jupyterhub_dlaas.hub import store
 from jupyterhub_dlaas.hub.keeper import NewSession
+from jupyterhub_dlaas.hub.status import audience_model
 
 
 async def test_fifty_callers_at_expiry_make_one_grant() -> None:
@@ -395,6 +396,13 @@ async def test_what_a_renewal_gets_during_a_logout_is_revoked_too() -> None:
         await r.keeper.close()
         assert r.granted["refresh"] == 1
         assert r.iam._store.refreshable(r.clock.now()) == 0
+
+
+async def test_a_session_that_never_was_has_no_date() -> None:
+    async with rig() as r:
+        state = await r.token()
+        problem = audience_model("rucio", state, r.clock.now())["problem"]
+        assert (problem["class"], problem["since"]) == ("dead_session", None)
 
 
 def rename(r: Rig, old: str, new: str) -> Any:
