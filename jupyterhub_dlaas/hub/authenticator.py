@@ -13,7 +13,7 @@ from oauthenticator.generic import GenericOAuthenticator
 from tornado import web
 from traitlets import Dict, Float, Unicode, default, validate
 
-from jupyterhub_dlaas.errors import ConfigError, IAMError
+from jupyterhub_dlaas.errors import ConfigError, IAMError, OperatorError
 from jupyterhub_dlaas.hub import status, token_api
 from jupyterhub_dlaas.hub.config import DLaaSConfig
 from jupyterhub_dlaas.hub.flow import Login
@@ -234,6 +234,16 @@ class IAMAuthenticator(GenericOAuthenticator):
         super().delete_user(user)
 
     # ---- OAuthenticator's seams
+
+    def user_info_to_username(self, user_info: dict[str, Any]) -> str:
+        """The user's name on the hub. Raises OperatorError where IAM does not say it."""
+        try:
+            return str(super().user_info_to_username(user_info))
+        except ValueError:
+            raise OperatorError(
+                f"This hub names its users after what IAM says in {self.username_claim!r}, and it says nothing there.",
+                hint="An administrator of the hub should check c.IAMAuthenticator.username_claim and scope.",
+            ) from None
 
     async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
         """Userinfo, by the client that never logs a token."""

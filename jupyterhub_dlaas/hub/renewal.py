@@ -208,7 +208,7 @@ class Renewal:
             return
         try:
             found = await self.means.assess(self.user, grant, info, session)
-        except (ValueError, LookupError, TypeError, AttributeError, HTTPError) as error:
+        except (IAMError, ValueError, LookupError, TypeError, AttributeError, HTTPError) as error:
             # An administrator's hook or a claim that is gone: tokens are renewed all the same.
             log.error("user=%s groups and rights not updated: %s", self.user.name, type(error).__name__, exc_info=True)
             return

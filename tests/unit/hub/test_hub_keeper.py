@@ -9,6 +9,7 @@ import pytest
 from hub_rig import VOS, Rig, rig
 from sqlalchemy.exc import SQLAlchemyError
 
+from jupyterhub_dlaas.errors import OperatorError
 from jupyterhub_dlaas.hub import store
 from jupyterhub_dlaas.hub.keeper import NewSession
 from jupyterhub_dlaas.hub.status import audience_model
@@ -396,6 +397,16 @@ async def test_what_a_renewal_gets_during_a_logout_is_revoked_too() -> None:
         await r.keeper.close()
         assert r.granted["refresh"] == 1
         assert r.iam._store.refreshable(r.clock.now()) == 0
+
+
+async def test_a_user_name_that_iam_does_not_say_is_a_sentence_at_login_and_no_end_of_renewal() -> None:
+    async with rig() as r:
+        await r.login()
+        r.authenticator.username_claim = "uid"
+        with pytest.raises(OperatorError, match="says in 'uid'"):
+            r.authenticator.user_info_to_username({"sub": "1", "preferred_username": "alice"})
+        r.clock.advance(3590)
+        assert (await r.token()).problem is None
 
 
 async def test_a_session_that_never_was_has_no_date() -> None:
