@@ -130,9 +130,9 @@ class AgentRegistry:
         """What is known about this server, if an agent token is pinned to it."""
         return self._by_server.get(_key(spawner))
 
-    def reporting(self) -> list[Report]:
-        """The last report of each running server."""
-        return [server.report for server in self._by_token.values() if server.report and server.spawner.active]
+    def reporting(self) -> list[RunningServer]:
+        """The running servers whose agents have said something."""
+        return [server for server in self._by_token.values() if server.report and server.spawner.active]
 
     def token_id(self, spawner: Any) -> int | None:
         """The id of the pinned token, for the spawner's saved state."""

@@ -30,7 +30,7 @@ from jupyterhub_dlaas.hub.timing import Backoff, Lead
 from jupyterhub_dlaas.oidc.client import IAMClient
 from jupyterhub_dlaas.oidc.clock import Clock
 from jupyterhub_dlaas.oidc.http import HTTP
-from jupyterhub_dlaas.oidc.issuer import Endpoints, Issuer
+from jupyterhub_dlaas.oidc.issuer import Issuer
 from jupyterhub_dlaas.oidc.model import AudienceSpec, Grant
 from jupyterhub_dlaas.oidc.secret import Secret
 
@@ -55,22 +55,6 @@ class Client:
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-class ConfiguredIssuer(Issuer):
-    """An issuer some of whose endpoints the administrator set: these win over discovery."""
-
-    def __init__(self, issuer_url: str, http: HTTP, clock: Clock, overrides: Mapping[str, str]) -> None:
-        super().__init__(issuer_url, http, clock)
-        self._overrides = {name: url for name, url in overrides.items() if url}
-
-    async def endpoints(self) -> Endpoints:
-        return dataclasses.replace(await super().endpoints(), **self._overrides)
-
-    @property
-    def known(self) -> Endpoints | None:
-        known = super().known
-        return dataclasses.replace(known, **self._overrides) if known else None
-
-
 class DLaaS:
     """One per JupyterHub: `authenticator.dlaas`, from a spawner `self.user.authenticator.dlaas`."""
 
@@ -83,7 +67,7 @@ class DLaaS:
         self.vos: dict[str, VOGrant] = parse_grants(config.vos)
         self.catalogues = _catalogues(config, self.vos, self.audiences)
         self.http = HTTP(ca_file=client.ca_file, timeout_seconds=client.timeout_seconds)
-        self.issuer: Issuer = ConfiguredIssuer(client.issuer_url, self.http, self.clock, client.overrides)
+        self.issuer = Issuer(client.issuer_url, self.http, self.clock, client.overrides)
         self.client = IAMClient(
             self.issuer,
             self.http,
@@ -190,8 +174,13 @@ class DLaaS:
             await asyncio.to_thread(self.catalogues.reload)
 
     def _gauges(self) -> Gauges:
-        states = [mount for server in self.agents.reporting() for mount in server.mounts]
-        counted = Counter((mount.name, "alive" if mount.alive else "dead") for mount in states)
+        counted: Counter[tuple[str, str]] = Counter()
+        for server in self.agents.reporting():
+            choice = server.spawner.current_choice()
+            # Only names from the catalogue: what an agent calls a mount is not to become a label.
+            known = {name for name, _ in choice.offer.storages} if choice else set()
+            mounts = server.report.mounts if server.report else ()
+            counted.update((mount.name, "alive" if mount.alive else "dead") for mount in mounts if mount.name in known)
         return {**self.refresh.gauges(), "mounts": {labels: float(count) for labels, count in counted.items()}}
 
     async def _restore(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.spawner import LocalProcessSpawner
+from sqlalchemy.exc import SQLAlchemyError
 from traitlets import Bool, Integer, Unicode
 
 from jupyterhub_dlaas.agent.command import command
@@ -271,6 +272,10 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
                 ready_fd = self._launch(self._credential, self._account())
                 self.save_state()
                 await local_agent.ready(ready_fd, self.agent_timeout + _LATER_SECONDS)
+            except SQLAlchemyError as error:
+                self.user.db.rollback()  # the hub's one session would stay unusable
+                name = type(error).__name__
+                self.log.error("The agent of %s's server %r cannot start: %s", self.user.name, self.name, name)
             except (DLaaSError, OSError) as error:
                 self.log.error("The agent of %s's server %r cannot start: %s", self.user.name, self.name, error)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -43,9 +44,12 @@ class Endpoints:
 
 
 class Issuer:
-    """One issuer, known by its URL alone. `ConfigError` when that is no http(s) URL."""
+    """One issuer, known by its URL alone. `ConfigError` when that is no http(s) URL.
 
-    def __init__(self, issuer_url: str, http: HTTP, clock: Clock) -> None:
+    `overrides` are endpoints, by their names in `Endpoints`, that an administrator set: these win over discovery.
+    """
+
+    def __init__(self, issuer_url: str, http: HTTP, clock: Clock, overrides: Mapping[str, str] | None = None) -> None:
         parts = _address(issuer_url)
         if parts is None or parts.query or parts.fragment:
             raise ConfigError(
@@ -55,6 +59,7 @@ class Issuer:
         self.url = issuer_url
         self._http = http
         self._clock = clock
+        self._overrides = {name: url for name, url in (overrides or {}).items() if url}
         self._endpoints = Cached(f"Discovery of {issuer_url}", self._discover, clock)
         self._keys = Cached(f"Keys of {issuer_url}", self._fetch_keys, clock)
         self._asked_for_unknown_at: float | None = None
@@ -153,7 +158,7 @@ class Issuer:
                 )
             return value
 
-        return Endpoints(
+        found = Endpoints(
             issuer=str(document["issuer"]),
             authorization=required("authorization_endpoint"),
             token=required("token_endpoint"),
@@ -164,6 +169,7 @@ class Issuer:
             end_session=optional("end_session_endpoint"),
             scim=optional("scim_endpoint"),
         )
+        return replace(found, **self._overrides)
 
     async def _fetch_keys(self) -> KeySet:
         endpoints = await self.endpoints()

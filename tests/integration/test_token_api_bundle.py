@@ -81,6 +81,13 @@ async def test_a_report_becomes_part_of_the_status(shared_lake: Lake) -> None:
     assert "disk &lt;b&gt;full" in page
 
 
+async def test_metrics_count_mounts_by_their_names_in_the_catalogue(shared_lake: Lake) -> None:
+    told = [{"name": name, "path": "/x", "alive": False, "problem": "no answer"} for name in ("scratch", "made-up")]
+    report = {"version": 1, "files": 3, "mounts": told, "problems": []}
+    await shared_lake.call("/hub/dlaas/report", agent_token(shared_lake), method="POST", data=json.dumps(report))
+    assert shared_lake.hub.dlaas._gauges()["mounts"] == {("scratch", "dead"): 1.0}
+
+
 @pytest.mark.parametrize("body", ["no json", "[]", "{}", '{"version": 2}', '{"version": 1, "mounts": [{"name": 1}]}'])
 async def test_what_is_no_report_is_refused_with_the_field(shared_lake: Lake, body: str) -> None:
     status, _, text = await shared_lake.call("/hub/dlaas/report", agent_token(shared_lake), method="POST", data=body)

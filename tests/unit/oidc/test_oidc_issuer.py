@@ -33,6 +33,11 @@ class TestDiscovery:
         found = await Issuer(iam.url.rstrip("/"), http, clock).endpoints()
         assert found.issuer == iam.url
 
+    async def test_an_endpoint_that_the_administrator_set_wins(self, iam, http, clock):
+        own = Issuer(iam.url, http, clock, {"token": "https://proxy.example.org/token", "userinfo": ""})
+        found = await own.endpoints()
+        assert (found.token, found.userinfo) == ("https://proxy.example.org/token", f"{iam.url}userinfo")
+
     async def test_fifty_logins_share_one_request(self, iam, issuer):
         await asyncio.gather(*(issuer.endpoints() for _ in range(50)))
         assert iam.count(DISCOVERY) == 1
