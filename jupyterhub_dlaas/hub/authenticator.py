@@ -72,7 +72,6 @@ class IAMAuthenticator(GenericOAuthenticator):
     def __init__(self, **kwargs: Any) -> None:
         speak_plainly()
         super().__init__(**kwargs)
-        self._renewals: set[asyncio.Task[None]] = set()
         self.dlaas = DLaaS(DLaaSConfig(parent=self), self._client(), self.audiences, self._assess)
 
     # ---- settings
@@ -202,11 +201,8 @@ class IAMAuthenticator(GenericOAuthenticator):
                 return bool(answer)
         keeper, dlaas = self.dlaas.keeper, self.dlaas
         await keeper.load(user)
-        session = keeper.session(user.name)
-        if session is not None and keeper.account_due(user):
-            renewal = asyncio.create_task(keeper.renew(user, account_only=True))
-            self._renewals.add(renewal)
-            renewal.add_done_callback(self._renewals.discard)
+        session, renewal = keeper.session(user.name), keeper.check_account(user)
+        if session is not None and renewal is not None:
             expired = session.access is None or session.access.expires_at <= dlaas.clock.now()
             if expired and not dlaas.health.down:
                 await asyncio.wait({renewal}, timeout=_PATIENCE_SECONDS)

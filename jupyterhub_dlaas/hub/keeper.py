@@ -85,10 +85,17 @@ class TokenKeeper:
         now, retries = self.means.clock.now(), entry.retries
         return next_due(entry.session, self.means.timing, now, entitled=entry.entitled, retries=retries)
 
-    def account_due(self, user: Any) -> bool:
-        """Whether `renew(account_only=True)` would ask IAM now."""
+    def check_account(self, user: Any) -> asyncio.Task[None] | None:
+        """The renewal under way, or the one that the login itself needs now, begun; None when all is well."""
         entry = self._entries.get(user.name)
-        return entry is not None and self._lacking(user, entry, Wish(account_only=True))
+        if entry is None:
+            return None
+        if entry.task is None or entry.task.done():
+            wish = Wish(account_only=True)
+            if not self._lacking(user, entry, wish):
+                return None
+            self._begin(user, entry, wish)
+        return entry.task
 
     def needs_login(self, name: str) -> bool:
         """Whether a loaded session is over, or there is none."""
@@ -176,7 +183,7 @@ class TokenKeeper:
             session = session_of(await self._read(user, entry))
             if entry.epoch == epoch and not entry.loaded:
                 entry.adopt(session)
-        entry.entitled = self.means.entitled(user)
+            entry.entitled = self.means.entitled(user)
         return entry
 
     def _entry(self, user: Any) -> Entry:
@@ -202,8 +209,12 @@ class TokenKeeper:
             if entry.task is None or entry.task.done():
                 if not self._lacking(user, entry, wish):
                     return
-                entry.task = asyncio.create_task(self._renewal(user, entry, wish))
+                self._begin(user, entry, wish)
+            assert entry.task is not None
             await asyncio.shield(entry.task)
+
+    def _begin(self, user: Any, entry: Entry, wish: Wish) -> None:
+        entry.task = asyncio.create_task(self._renewal(user, entry, wish))
 
     def _lacking(self, user: Any, entry: Entry, wish: Wish) -> bool:
         if entry.openings:
@@ -212,7 +223,9 @@ class TokenKeeper:
             return False
         if entry.unsaved:
             return True
-        entitled = entry.entitled = self.means.entitled(user)
+        if not wish.account_only:  # this is asked at every request
+            entry.entitled = self.means.entitled(user)
+        entitled = entry.entitled
         if not set(wish.keys) <= set(entitled) | set(entry.troubles):
             return True
         return bool(
