@@ -199,14 +199,14 @@ class IAMAuthenticator(GenericOAuthenticator):
             answer = await self._call_refresh_user_hook(user, await user.get_auth_state())
             if answer is not None:
                 return bool(answer)
-        keeper, dlaas = self.dlaas.keeper, self.dlaas
-        await keeper.load(user)
-        session, renewal = keeper.session(user.name), keeper.check_account(user)
+        keeper, dlaas, name = self.dlaas.keeper, self.dlaas, user.name
+        renewal = await keeper.check_account(user)
+        session = keeper.session(name)
         if session is not None and renewal is not None:
             expired = session.access is None or session.access.expires_at <= dlaas.clock.now()
             if expired and not dlaas.health.down:
                 await asyncio.wait({renewal}, timeout=_PATIENCE_SECONDS)
-        return not (keeper.needs_login(user.name) and own_browser(user, handler))
+        return not (keeper.needs_login(name) and own_browser(user, handler))
 
     async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
         """Who may no longer log in starts no server; from now on the user's tokens are kept alive."""

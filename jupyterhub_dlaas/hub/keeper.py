@@ -85,11 +85,9 @@ class TokenKeeper:
         now, retries = self.means.clock.now(), entry.retries
         return next_due(entry.session, self.means.timing, now, entitled=entry.entitled, retries=retries)
 
-    def check_account(self, user: Any) -> asyncio.Task[None] | None:
+    async def check_account(self, user: Any) -> asyncio.Task[None] | None:
         """The renewal under way, or the one that the login itself needs now, begun; None when all is well."""
-        entry = self._entries.get(user.name)
-        if entry is None:
-            return None
+        entry = await self.load(user)
         if entry.task is None or entry.task.done():
             wish = Wish(account_only=True)
             if not self._lacking(user, entry, wish):
@@ -188,11 +186,12 @@ class TokenKeeper:
 
     def _entry(self, user: Any) -> Entry:
         """The user's entry, which moves with them when an administrator renames them."""
-        entry = self._entries.get(user.name)
-        if entry is None or entry.owner not in (None, user.id):
-            before = next((name for name, known in self._entries.items() if known.owner == user.id), None)
-            entry = self._entries[user.name] = Entry() if before is None else self._entries.pop(before)
-        entry.owner = user.id
+        name, owner = user.name, user.id
+        entry = self._entries.get(name)
+        if entry is None or entry.owner not in (None, owner):
+            before = next((other for other, known in self._entries.items() if known.owner == owner), None)
+            entry = self._entries[name] = Entry() if before is None else self._entries.pop(before)
+        entry.owner = owner
         return entry
 
     async def _read(self, user: Any, entry: Entry) -> dict[str, Any] | None:

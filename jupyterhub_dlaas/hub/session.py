@@ -114,11 +114,13 @@ class Session:
 
 def same_claims(one: Any, other: Any) -> bool:
     """Whether both say the same. The order of a list does not count: INDIGO IAM names groups in any order."""
+    if one == other:
+        return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same_claims(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return sorted(map(repr, one)) == sorted(map(repr, other))
-    return bool(one == other)
+    return False
 
 
 def new_generation() -> str:
