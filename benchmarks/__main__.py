@@ -41,7 +41,6 @@ def main() -> None:
     if options.write:
         about = f"{os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today():%Y-%m-%d}"
         options.write.write_text(f"Measured on {about}.\n\n{table(rows)}\n")
-    raise SystemExit(0 if all(row.met for row in rows) else 1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+import ssl
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.iam_requests import certificate
 from benchmarks.login import login_seconds
 from benchmarks.ports import free_port
 from benchmarks.rows import Row
@@ -53,10 +55,16 @@ class Peer:
 class Scene:
     """An IAM with users, and hubs over it one after another, in one folder."""
 
-    def __init__(self, folder: Path, *, users: int, token_seconds: float = 600) -> None:
+    def __init__(self, folder: Path, *, users: int, token_seconds: float = 600, tls: bool = False) -> None:
         self.folder, self.token_seconds = folder, token_seconds
+        self.ca_file = str(folder / "ca.pem") if tls else None
+        if tls:
+            certificate(folder / "ca.pem", folder / "key.pem")
         self.iam = Peer(
-            "benchmarks.iam_process", str(folder), "--users", str(users), "--token-seconds", str(token_seconds)
+            "benchmarks.iam_process",
+            str(folder),
+            *("--users", str(users), "--token-seconds", str(token_seconds)),
+            *(("--tls",) if tls else ()),
         )
         self.issuer_url: str = self.iam.ready["issuer_url"]
 
@@ -70,6 +78,7 @@ class Scene:
                 "folder": folder,
                 "port": port,
                 "issuer_url": self.issuer_url,
+                "ca_file": self.ca_file,
                 "cookie_secret": secrets.token_hex(32),
                 "sessions": str(self.folder / "sessions.json"),
                 "running": True,
@@ -91,7 +100,8 @@ class Scene:
         body = json.dumps(values).encode() if method == "POST" else None
         url = f"{self.issuer_url}control/{what}"
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        with urllib.request.urlopen(request, timeout=30, context=trust) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -233,46 +243,53 @@ def storm(users: int = 2000) -> list[Row]:
     ]
 
 
-def expiry(users: int = 300, each: int = 3) -> list[Row]:
-    """Requests of many users at the moment their tokens expire; refresh tokens are single-use; no exchange."""
-    figures: dict[str, dict[str, Any]] = {}
-    for kind in ("stock", "dlaas"):
-        with scene(users=users) as made:
-            made.control("settings", refuse_reuse=True)
-            with made.hub(kind, running=False, audiences=[], auth_refresh_age=1) as (hub, port, callers):
-                asks = [["/hub/api/user", {"Authorization": f"token {caller['token']}"}] for caller in callers]
-                result(load({"port": port, "requests": asks, "connections": 20}))  # everybody was here a moment ago
-                made.control("clock", advance=601)
-                hub.process.send_signal(signal.SIGUSR2)
-                made.control("counters", "DELETE")
-                time.sleep(1.5)  # beyond auth_refresh_age, so that stock looks, too
-                hub.process.send_signal(signal.SIGUSR1)
-                each_thrice = [ask for ask in asks for _ in range(each)]
-                result(load({"port": port, "requests": each_thrice, "connections": 100}))
-                counters = made.control("counters", "GET")
-                alive = made.control("sessions", "GET")["alive"]
-                figures[kind] = {**hub.stop(), "asked": counters["requests"], "alive": alive}
+def expiry(users: int = 300, each: int = 3, rounds: int = 3) -> list[Row]:
+    """Requests of many users at the moment their tokens expire; refresh tokens are single-use; no exchange.
+
+    IAM speaks TLS, as every real one does.
+    """
+    figures: dict[str, list[dict[str, Any]]] = {"stock": [], "dlaas": []}
+    for kind, measured in [*figures.items()] * rounds:
+        measured.append(_expire(kind, users, each))
     stock, ours = figures["stock"], figures["dlaas"]
-    cpu = ours["cpu_seconds"] / stock["cpu_seconds"]
-    grants = {kind: figures[kind]["asked"].get("refresh", 0) for kind in figures}
+    cpu = statistics.median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in zip(stock, ours, strict=True))
+    survivors, grants = [min(figure["alive"] for figure in ours), max(figure["grants"] for figure in ours)]
     return [
         Row(
-            f"{users} users x {each} requests at expiry: sessions that survive",
-            f"{stock['alive']} on {grants['stock']} grants",
-            f"{ours['alive']} on {grants['dlaas']} grants",
+            f"{users} users x {each} requests at expiry, IAM over TLS: sessions that survive",
+            f"{stock[-1]['alive']} on {stock[-1]['grants']} grants",
+            f"{survivors} on {grants} grants",
             "",
             f"{users} on {users}",
-            ours["alive"] == users and grants["dlaas"] == users,
+            survivors == users == grants,
         ),
         Row(
             "the same, hub CPU",
-            f"{stock['cpu_seconds']:.2f} s",
-            f"{ours['cpu_seconds']:.2f} s",
+            f"{_median(stock, 'cpu_seconds'):.2f} s",
+            f"{_median(ours, 'cpu_seconds'):.2f} s",
             f"{cpu:.2f}",
             "<= 0.5",
             cpu <= 0.5,
         ),
     ]
+
+
+def _expire(kind: str, users: int, each: int) -> dict[str, Any]:
+    with scene(users=users, tls=True) as made:
+        made.control("settings", refuse_reuse=True)
+        with made.hub(kind, running=False, audiences=[], auth_refresh_age=1) as (hub, port, callers):
+            asks = [["/hub/api/user", {"Authorization": f"token {caller['token']}"}] for caller in callers]
+            result(load({"port": port, "requests": asks, "connections": 20}))  # everybody was here a moment ago
+            made.control("clock", advance=601)
+            hub.process.send_signal(signal.SIGUSR2)
+            made.control("counters", "DELETE")
+            time.sleep(1.5)  # beyond auth_refresh_age, so that stock looks, too
+            hub.process.send_signal(signal.SIGUSR1)
+            each_thrice = [ask for ask in asks for _ in range(each)]
+            result(load({"port": port, "requests": each_thrice, "connections": 100}))
+            counters = made.control("counters", "GET")
+            alive = made.control("sessions", "GET")["alive"]
+            return {**hub.stop(), "grants": counters["requests"].get("refresh", 0), "alive": alive}
 
 
 def _median(figures: list[dict[str, Any]], name: str) -> float:

@@ -131,6 +131,8 @@ def configuration(spec: dict[str, Any], folder: Path) -> Config:
         c.GenericOAuthenticator.authorize_url = issuer + "authorize"
         c.GenericOAuthenticator.token_url = issuer + "token"
         c.GenericOAuthenticator.userdata_url = issuer + "userinfo"
+        if spec["ca_file"]:
+            c.GenericOAuthenticator.http_request_kwargs = {"ca_certs": spec["ca_file"]}
         c.GenericOAuthenticator.username_claim = "preferred_username"
         c.GenericOAuthenticator.scope = ["openid", "profile", "email", "offline_access"]
         c.GenericOAuthenticator.enable_auth_state = True
@@ -141,6 +143,7 @@ def configuration(spec: dict[str, Any], folder: Path) -> Config:
         c.JupyterHub.spawner_class = DataLakeSpawner
         c.DLaaSConfig.clock = CLOCK
         c.IAMAuthenticator.issuer_url = issuer
+        c.IAMAuthenticator.ca_file = spec["ca_file"] or ""
         c.IAMAuthenticator.audiences = {key: {} for key in spec["audiences"]}
         if spec["audiences"]:
             (folder / "catalogue.yaml").write_text(CATALOGUE)

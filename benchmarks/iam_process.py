@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 from pathlib import Path
 
 from jupyterhub_dlaas.demo.iam.model import Settings, demo_clients, demo_users
@@ -18,7 +19,11 @@ from jupyterhub_dlaas.demo.iam.server import StandInIAM
 
 async def serve(options: argparse.Namespace) -> None:
     settings = Settings(token_seconds=options.token_seconds, token_bytes=1200)
-    iam = StandInIAM(settings=settings, users=demo_users(), clients=demo_clients())
+    tls = None
+    if options.tls:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(options.folder / "ca.pem", options.folder / "key.pem")
+    iam = StandInIAM(settings=settings, users=demo_users(), clients=demo_clients(), tls=tls)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with iam:
@@ -36,6 +41,7 @@ async def serve(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--tls", action="store_true", help="https with ca.pem and key.pem of the folder")
     parser.add_argument("--users", type=int, default=0)
     parser.add_argument("--token-seconds", type=float, default=600)
     asyncio.run(serve(parser.parse_args()))

@@ -96,7 +96,7 @@ def rows() -> list[Row]:
 @contextlib.contextmanager
 def _iam(folder: Path) -> Iterator[tuple[str, str]]:
     ca_file = folder / "ca.pem"
-    _certificate(ca_file, folder / "key.pem")
+    certificate(ca_file, folder / "key.pem")
     command = [sys.executable, "-m", __spec__.name, "serve", str(ca_file), str(folder / "key.pem")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -195,7 +195,7 @@ async def _serve(ca_file: str, key_file: str) -> None:
     await server.serve_forever()
 
 
-def _certificate(ca_file: Path, key_file: Path) -> None:
+def certificate(ca_file: Path, key_file: Path) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
