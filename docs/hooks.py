@@ -19,7 +19,6 @@ from typing import Any
 import click
 import prometheus_client
 import traitlets
-from mkdocs.structure.pages import Page
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -37,13 +36,10 @@ from jupyterhub_dlaas.oidc.rules import REST, RULES, Rule
 
 PAGES = Path(__file__).with_name("pages")
 _MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
-_SCREENSHOT = re.compile(r"^!\[[^]]*\]\(([^)]*images/\w+\.png)\)$", re.MULTILINE)
 
 
-def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """MkDocs' hook. KeyError for a mark that nothing generates. A screenshot that was not taken yet is left out."""
-    folder = (PAGES / page.file.src_uri).parent
-    markdown = _SCREENSHOT.sub(lambda image: image[0] if (folder / image[1]).exists() else "", markdown)
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs' hook. KeyError for a mark that nothing generates."""
     return _MARK.sub(lambda mark: GENERATORS[mark[1]](), markdown)
 
 
