@@ -107,11 +107,13 @@ def test_a_file_is_made_available(page: Page, panel: Locator) -> None:
 
 
 def test_a_cell_reads_it_by_the_variable_that_was_added(page: Page, panel: Locator) -> None:
+    # The panel of rucio-jupyterlab 41 may attach for ever when the kernel is still starting.
+    expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
     panel.get_by_text("Add to Notebook").click()
     variable = page.get_by_placeholder("Enter a variable name")
     variable.fill("muons")
     variable.press("Enter")
-    expect(page.get_by_role("main").get_by_text("Ready")).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("Ready")).to_be_visible(timeout=SLOW)
     cells = page.get_by_role("feed", name="Cells")
     cells.get_by_role("textbox").first.click()
     page.keyboard.insert_text("lines = open(muons).read().splitlines()\nprint(lines[0], len(lines) - 1, 'events')")
