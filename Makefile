@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak bench docs clean debian-demo debian-test
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak bench docs clean debian-demo debian-test debian-java debian-java-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ test-integration-hub5: .venv-hub5/.test ## the same on JupyterHub 5.5, which Zer
 test-browser: .venv/.test ## a real Chromium through the whole demo
 	$(BIN)/$(PYTEST) tests/browser
 
-test-keycloak: .venv/.test ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
+test-keycloak: .venv/.test debian-java ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
 
 bench: .venv/.test ## measured beside what one would use instead
@@ -73,6 +73,12 @@ debian-demo:
 
 debian-test:
 	$(call debian,libmagic1 curl chromium fonts-dejavu-core)
+
+debian-java:
+	@command -v java >/dev/null && command -v mvn >/dev/null || $(MAKE) --no-print-directory debian-java-packages
+
+debian-java-packages:
+	$(call debian,openjdk-17-jre-headless maven)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
