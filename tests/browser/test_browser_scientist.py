@@ -106,18 +106,24 @@ def test_a_file_is_made_available(page: Page, panel: Locator) -> None:
     expect(panel.get_by_text("Available", exact=True)).to_be_visible(timeout=SLOW)
 
 
+def run(page: Page, cells: Locator, code: str) -> None:
+    """Types into the last cell and runs it."""
+    cells.get_by_role("textbox").last.click()
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Shift+Enter")
+
+
 def test_a_cell_reads_it_by_the_variable_that_was_added(page: Page, panel: Locator) -> None:
-    # The panel of rucio-jupyterlab 41 may attach for ever when the kernel is still starting.
-    expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
+    cells = page.get_by_role("feed", name="Cells")
+    # The panel of rucio-jupyterlab 41 attaches for ever when the kernel has not answered anything yet.
+    run(page, cells, "print('here is', 'the kernel')")
+    expect(cells).to_contain_text("here is the kernel", timeout=SLOW)
     panel.get_by_text("Add to Notebook").click()
     variable = page.get_by_placeholder("Enter a variable name")
     variable.fill("muons")
     variable.press("Enter")
     expect(page.get_by_role("main").get_by_text("Ready")).to_be_visible(timeout=SLOW)
-    cells = page.get_by_role("feed", name="Cells")
-    cells.get_by_role("textbox").first.click()
-    page.keyboard.insert_text("lines = open(muons).read().splitlines()\nprint(lines[0], len(lines) - 1, 'events')")
-    page.keyboard.press("Shift+Enter")
+    run(page, cells, "lines = open(muons).read().splitlines()\nprint(lines[0], len(lines) - 1, 'events')")
     expect(cells).to_contain_text(f"{COLUMNS} {EVENTS} events")
 
 
