@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -287,9 +287,20 @@ def _expire(kind: str, users: int, each: int) -> dict[str, Any]:
             hub.process.send_signal(signal.SIGUSR1)
             each_thrice = [ask for ask in asks for _ in range(each)]
             result(load({"port": port, "requests": each_thrice, "connections": 100}))
-            counters = made.control("counters", "GET")
+            grants = _settled(lambda: int(made.control("counters", "GET")["requests"].get("refresh", 0)))
             alive = made.control("sessions", "GET")["alive"]
-            return {**hub.stop(), "grants": counters["requests"].get("refresh", 0), "alive": alive}
+            return {**hub.stop(), "grants": grants, "alive": alive}
+
+
+def _settled(count: Callable[[], int]) -> int:
+    """The count once it has stayed the same for a second: renewals may go on after the requests were answered."""
+    before, now = -1, count()
+    for _ in range(30):
+        if now == before:
+            break
+        time.sleep(1)
+        before, now = now, count()
+    return now
 
 
 def _median(figures: list[dict[str, Any]], name: str) -> float:

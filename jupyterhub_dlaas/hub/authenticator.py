@@ -193,7 +193,8 @@ class IAMAuthenticator(GenericOAuthenticator):
     async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool:
         """True, or False when only a new login helps and this is the user's own browser. Never a dict: one writer.
 
-        Costs a look into memory; IAM is waited for, a moment, only when the login's own token has expired.
+        Costs a look into memory. IAM is waited for, a moment, only when the login's own token has expired and a
+        browser could be sent to a new login; a token's request gets the same answer whatever IAM says.
         """
         if self.refresh_user_hook is not None:
             answer = await self._call_refresh_user_hook(user, await user.get_auth_state())
@@ -201,12 +202,14 @@ class IAMAuthenticator(GenericOAuthenticator):
                 return bool(answer)
         keeper, dlaas, name = self.dlaas.keeper, self.dlaas, user.name
         renewal = await keeper.check_account(user)
+        if not own_browser(user, handler):
+            return True
         session = keeper.session(name)
         if session is not None and renewal is not None:
             expired = session.access is None or session.access.expires_at <= dlaas.clock.now()
             if expired and not dlaas.health.down:
                 await asyncio.wait({renewal}, timeout=_PATIENCE_SECONDS)
-        return not (keeper.needs_login(name) and own_browser(user, handler))
+        return not keeper.needs_login(name)
 
     async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
         """Who may no longer log in starts no server; from now on the user's tokens are kept alive."""

@@ -11,6 +11,7 @@ import pytest
 from support.hub import Browser, RunningHub
 from support.lake_hub import Lake, lake_config
 from support.login import FormBrowser
+from support.scene import until
 from tornado import web
 from traitlets.config import Config
 
@@ -182,6 +183,18 @@ async def test_fifty_pages_at_expiry_make_one_grant_and_log_nobody_out(tmp_path:
         answers = await asyncio.gather(*(browser.get("/hub/api/user") for _ in range(50)))
         assert {status for status, _ in answers} == {200}
         assert lake.iam.counters.granted["refresh"] == 1
+
+
+async def test_a_token_s_request_starts_the_renewal_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    async with hub(tmp_path, iam_settings={"token_seconds": 600}) as lake, lake.browser("alice"):
+        token = lake.hub.api_token("alice")
+        lake.iam.faults.set("refresh", delay_seconds=1)
+        lake.iam.counters.clear()
+        lake.iam.clock.advance(601)
+        look_again(lake, "alice")
+        assert (await lake.call("/hub/api/user", token))[0] == 200
+        assert not lake.iam.counters.granted["refresh"]
+        await until(lambda: lake.iam.counters.granted["refresh"] == 1)
 
 
 async def test_a_logout_without_servers_revokes_and_forgets(tmp_path: Path) -> None:
