@@ -1,4 +1,7 @@
-"""The agent's own credential: from an inherited pipe or a private file, never from an argument or a variable."""
+"""The agent's own credential: from an inherited pipe, a private file or a mounted Secret.
+
+It is never an argument or a variable, which others can see.
+"""
 
 from __future__ import annotations
 
@@ -32,23 +35,36 @@ def from_fd(fd: int, seconds: float) -> str:
 
 def from_file(path: str) -> str:
     """Reads a regular file that only its owner can read. Raises AgentError."""
+    return _read(path, "--credential-file", os.O_NOFOLLOW, 0o077)
+
+
+def from_secret(path: str) -> str:
+    """Reads a file of a Secret that is mounted in this container alone. Raises AgentError.
+
+    Such a file is a link to root's file behind another link, and a pod's fsGroup widens its mode, whatever was asked:
+    who can read it is decided by who has the mount.
+    """
+    return _read(path, "--credential-secret", 0, 0)
+
+
+def _read(path: str, option: str, flags: int, forbidden: int) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise AgentError(f"--credential-file {path} is not a regular file.")
-            if status.st_mode & 0o077:
+                raise AgentError(f"{option} {path} is not a regular file.")
+            if status.st_mode & forbidden:
                 raise AgentError(
-                    f"--credential-file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}); "
+                    f"{option} {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}); "
                     "it has to be 0600 or 0400."
                 )
             data = os.read(fd, _LARGEST_BYTES + 1)
         finally:
             os.close(fd)
     except OSError as error:
-        raise AgentError(f"--credential-file {path} cannot be read: {reason(error)}.") from None
-    return _checked(data, f"--credential-file {path}")
+        raise AgentError(f"{option} {path} cannot be read: {reason(error)}.") from None
+    return _checked(data, f"{option} {path}")
 
 
 def _checked(data: bytes, source: str) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from jupyterhub_dlaas.agent.bundle import OWN_PREFIX, File
+from jupyterhub_dlaas.agent.ready import MARKER
 from jupyterhub_dlaas.agent.trouble import AgentError, reason
 
 _TEMPORARY = OWN_PREFIX + "new-"
-_MARKER = OWN_PREFIX + "ready"
 _DEEPEST = 64  # each level takes a descriptor while it is emptied
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _Look = tuple[int, int, int, int]  # inode, size, mode, mtime in ns
@@ -66,22 +66,15 @@ class Root:
             return False
 
     def mark(self, complete: bool) -> None:
-        """Sets or removes the sign that the first write is complete, which `is_marked` finds. Raises AgentError."""
+        """Sets or removes the sign that the first write is complete, which `ready` waits for. Raises AgentError."""
         with self._open() as root:
             try:
                 if complete:
-                    _replace(root, _MARKER, 0o600, b"")
+                    _replace(root, MARKER, 0o600, b"")
                 else:
-                    _unlink(root, _MARKER)
+                    _unlink(root, MARKER)
             except OSError as error:
                 raise AgentError(f"{self.path} cannot be written: {reason(error)}.") from None
-
-    def is_marked(self) -> bool:
-        """Whether an agent has written everything at least once."""
-        try:
-            return stat.S_ISREG(os.lstat(os.path.join(self.path, _MARKER)).st_mode)
-        except OSError:
-            return False
 
     @contextmanager
     def _open(self) -> Iterator[int]:

@@ -15,6 +15,8 @@ import jupyterhub_dlaas
 from jupyterhub_dlaas.agent import credential
 from jupyterhub_dlaas.agent.bundle import Bundle, File, Mount, parse
 from jupyterhub_dlaas.agent.command import command, ready_command
+from jupyterhub_dlaas.agent.files import Root
+from jupyterhub_dlaas.agent.ready import ready
 from jupyterhub_dlaas.agent.renew import retry_seconds
 from jupyterhub_dlaas.agent.trouble import AgentError
 
@@ -59,6 +61,21 @@ def test_a_credential_file_has_to_be_a_regular_one(tmp_path, make):
     make(tmp_path / "credential")
     with pytest.raises(AgentError, match=r"is not a regular file|cannot be read: Too many levels"):
         credential.from_file(str(tmp_path / "credential"))
+
+
+def test_a_mounted_secret_is_read_through_its_links_whatever_its_mode(tmp_path):
+    # As the kubelet lays it out, with the bits that a pod's fsGroup adds.
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026" / "token").write_text("secret\n")
+    (tmp_path / "..2026" / "token").chmod(0o444)
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "token").symlink_to("..data/token")
+    assert credential.from_secret(str(tmp_path / "token")) == "secret"
+
+
+def test_a_secret_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(AgentError, match=r"^--credential-secret .*/token cannot be read: No such file or directory\.$"):
+        credential.from_secret(str(tmp_path / "token"))
 
 
 def body(**changes: object) -> bytes:
@@ -137,12 +154,19 @@ def test_the_command_line_holds_what_was_given_and_an_isolated_interpreter():
 def test_exactly_one_source_of_the_credential_is_named():
     with pytest.raises(ValueError, match="exactly one"):
         command(hub_url="http://hub/hub/", files="/f", cache="/c")
+    with pytest.raises(ValueError, match="exactly one"):
+        command(hub_url="http://hub/hub/", files="/f", cache="/c", credential_file="/a", credential_secret="/b")
+
+
+def test_a_pods_agent_is_told_the_file_of_its_secret():
+    line = command(hub_url="u", files="/f", cache="/c", credential_secret="/run/dlaas-credential/token")
+    assert line[-2:] == ["--credential-secret", "/run/dlaas-credential/token"]
 
 
 def test_the_agent_imports_the_standard_library_alone():
     code = (
         "import sys; sys.path.append(sys.argv[1])\n"
-        "import jupyterhub_dlaas.agent.__main__, jupyterhub_dlaas.agent.command\n"
+        "import jupyterhub_dlaas.agent.start, jupyterhub_dlaas.agent.ready, jupyterhub_dlaas.agent.command\n"
         "print({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names - {'__main__'})\n"
         "print({name for name in sys.modules if name.startswith('jupyterhub_dlaas.') and '.agent' not in name})"
     )
@@ -156,3 +180,37 @@ def test_the_ready_command_asks_about_the_folder():
     assert ready_command(files="/f", python="python3") == [
         *["python3", "-I", "-m", "jupyterhub_dlaas.agent", "ready", "--files", "/f"]
     ]
+
+
+def test_the_ready_command_says_how_long_to_wait():
+    assert ready_command(files="/f", wait_seconds=30.5)[-2:] == ["--wait", "30.5"]
+
+
+def test_ready_waits_for_the_first_write(tmp_path):
+    asked = subprocess.Popen(ready_command(files=str(tmp_path), wait_seconds=10))
+    Root(str(tmp_path), exact=True).mark(True)
+    assert asked.wait(5) == 0
+
+
+def test_ready_gives_up_with_a_sentence(tmp_path, capfd):
+    assert ready(["--files", str(tmp_path), "--wait", "0.05"]) == 1
+    assert capfd.readouterr().err == f"dlaas-agent: The files in {tmp_path} are not complete after 0.05 seconds.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--files"], ["--files", ""], ["--wait", "1"], ["--files", "/f", "--wait", "nan"], ["-f", "/f"]]
+)
+def test_a_question_that_makes_no_sense_is_not_answered(arguments, capfd):
+    assert ready(arguments) == 2
+    assert "Usage: " in capfd.readouterr().err
+
+
+def test_ready_imports_next_to_nothing():
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); from jupyterhub_dlaas.agent.__main__ import main\n"
+        "main(['ready', '--files', '/nonexistent'])\n"
+        "print(sorted({'ssl', 'http', 'json', 'argparse', 'ctypes', 're', 'socket'} & set(sys.modules)))"
+    )
+    folder = Path(jupyterhub_dlaas.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, folder], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"

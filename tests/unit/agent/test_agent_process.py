@@ -67,6 +67,11 @@ def test_the_credential_may_come_from_a_private_file(hub, agents, tmp_path):
     assert agents(hub, credential_fd=None, credential_file=str(path)).ready() == {"ok": True}
 
 
+def test_the_credential_may_come_from_a_mounted_secret(hub, agents, tmp_path):
+    (tmp_path / "token").write_text(TOKEN)
+    assert agents(hub, credential_fd=None, credential_secret=str(tmp_path / "token")).ready() == {"ok": True}
+
+
 def test_new_content_arrives_with_the_next_question(hub, agents):
     agent = agents(hub)
     agent.ready()
