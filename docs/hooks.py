@@ -26,7 +26,7 @@ from pydantic_core import PydanticUndefined
 
 from jupyterhub_dlaas import errors
 from jupyterhub_dlaas.admin import cli as dlaas_cli
-from jupyterhub_dlaas.catalogue import fields, grants, models
+from jupyterhub_dlaas.catalogue import demands, fields, grants, models
 from jupyterhub_dlaas.datalake import cli as datalake_cli
 from jupyterhub_dlaas.hub import metrics
 from jupyterhub_dlaas.hub.authenticator import IAMAuthenticator
@@ -112,8 +112,9 @@ _TITLES: dict[type[BaseModel], str] = {
     models.NFS: "NFS export",
     models.CSI: "CSI volume",
     models.Environment: "Environment",
-    models.Resources: "Resources",
-    models.Guarantee: "Guarantee",
+    demands.Resources: "Resources",
+    demands.Guarantee: "Guarantee",
+    demands.Toleration: "Toleration",
     grants.Grant: "What a VO may be granted",
     grants.MaxResources: "Largest server",
 }
@@ -123,6 +124,11 @@ _WORDS: list[tuple[Any, str]] = [
     (fields.Slug, "name (lower case)"),
     (fields.Key, "name"),
     (fields.Word, "word"),
+    (fields.ObjectName, "name in Kubernetes"),
+    (fields.LabelKey, "label key"),
+    (fields.LabelValue, "label value"),
+    (fields.GrantedLabel, "`key=value` or `key=*`"),
+    (fields.GrantedTaint, "`key=value` or `key`"),
     (fields.MountPath, "absolute path"),
     (fields.AbsolutePath, "absolute path"),
     (fields.Link, "http(s) URL"),
@@ -141,7 +147,7 @@ _WORDS: list[tuple[Any, str]] = [
 
 def catalogue() -> str:
     """Every model of a catalogue file with its fields."""
-    wanted = [model for model in _TITLES if model.__module__ == models.__name__]
+    wanted = [model for model in _TITLES if model.__module__ != grants.__name__]
     return "\n\n".join(_model(model) for model in wanted)
 
 
@@ -184,7 +190,8 @@ def _type(hint: Any) -> str:
     if origin in (tuple, frozenset):
         return f"list of: {_type(arguments[0])}"
     if origin is dict:
-        return f"name: {_type(arguments[1])}"
+        key = "name" if arguments[0] == fields.Slug else _type(arguments[0])
+        return f"{key}: {_type(arguments[1])}"
     return f"[{_TITLES[hint].replace('`', '')}](#{hint.__name__.lower()})"
 
 

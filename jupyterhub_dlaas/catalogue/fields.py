@@ -16,6 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 _SLUG = r"[a-z0-9]([a-z0-9_-]|\.(?!\.)){0,61}[a-z0-9]|[a-z0-9]"
 _KEY = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._@:/+=-]*"
+_SUBDOMAIN = r"(?=[^/]{1,253}(/|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = rf"({_SUBDOMAIN}/)?{_LABEL}"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:.]*")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)")
 _MOST_BYTES = 2**60
@@ -211,6 +214,28 @@ Key = Annotated[str, AfterValidator(_text), _shaped(_KEY, "a name of letters, di
 Word = Annotated[
     str, Field(max_length=253), AfterValidator(_text), _shaped(_WORD, "one word of letters, digits and ._@:/+=-")
 ]
+# Kubernetes: names of most objects; keys and values of labels, which taints share (k8s.io/apimachinery validation).
+ObjectName = Annotated[
+    str,
+    AfterValidator(_text),
+    _shaped(_SUBDOMAIN, "a name in Kubernetes: lower-case letters, digits, '-' and '.', such as escape-registry"),
+]
+LabelKey = Annotated[
+    str,
+    AfterValidator(_text),
+    _shaped(_LABEL_KEY, "the key of a label in Kubernetes, such as disktype or example.org/gpu"),
+]
+LabelValue = Annotated[
+    str,
+    AfterValidator(_text),
+    _shaped(
+        rf"({_LABEL})?",
+        "the value of a label in Kubernetes: letters, digits, '-', '_' and '.', at most 63, "
+        "beginning and ending with a letter or digit",
+    ),
+]
+GrantedLabel = Annotated[str, _shaped(rf"{_LABEL_KEY}=(\*|({_LABEL})?)", "key=value, or key=* for every value")]
+GrantedTaint = Annotated[str, _shaped(rf"{_LABEL_KEY}(=({_LABEL})?)?", "key=value, or key for every value")]
 AbsolutePath = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_absolute)]
 MountPath = Annotated[AbsolutePath, AfterValidator(_mount_path)]
 Link = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_link)]

@@ -9,9 +9,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jupyterhub_dlaas.catalogue.consistency import Finding
+from jupyterhub_dlaas.catalogue.demands import Resources
 from jupyterhub_dlaas.catalogue.document import field_name
-from jupyterhub_dlaas.catalogue.fields import AbsolutePath, Bytes, Cores, GroupName, image, is_within, split_url
-from jupyterhub_dlaas.catalogue.models import Catalogue, Resources, Storage, VolumeStorage
+from jupyterhub_dlaas.catalogue.fields import (
+    AbsolutePath,
+    Bytes,
+    Cores,
+    GrantedLabel,
+    GrantedTaint,
+    GroupName,
+    ObjectName,
+    image,
+    is_within,
+    split_url,
+)
+from jupyterhub_dlaas.catalogue.models import Catalogue, Environment, Storage, VolumeStorage
 from jupyterhub_dlaas.errors import ConfigError, Problem
 
 
@@ -32,6 +44,7 @@ class Grant(BaseModel):
     and digest; one with a tag and no `*` for that tag alone, not for a digest behind it.
     `hosts` are host names, with `:port` for one port only. `volumes` are claims, `nfs:server:/path` or
     `csi:driver?key=value`. `host_paths` grant what lies below them.
+    `node_labels` are `key=value`, or `key=*` for every value; `tolerations` are `key=value`, or `key` for every value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +55,10 @@ class Grant(BaseModel):
     images: tuple[str, ...] = ()
     host_paths: tuple[AbsolutePath, ...] = ()
     volumes: tuple[str, ...] = ()
+    node_labels: tuple[GrantedLabel, ...] = ()
+    tolerations: tuple[GrantedTaint, ...] = ()
+    priority_classes: tuple[ObjectName, ...] = ()
+    pull_secrets: tuple[ObjectName, ...] = ()
     max_resources: MaxResources = Field(default_factory=MaxResources)
     trusted: bool = False
 
@@ -86,6 +103,8 @@ def beyond(catalogue: Catalogue, grant: Grant) -> Iterator[Finding]:
         for size, resources in environment.resources.items():
             for part, message in _resources(resources, grant.max_resources):
                 yield ("environments", index, "resources", size, *part), message
+        for path, message in _placement(catalogue, environment, grant):
+            yield ("environments", index, *path), message
 
 
 def image_granted(reference: str, patterns: tuple[str, ...]) -> bool:
@@ -128,6 +147,22 @@ def _storage(catalogue: Catalogue, name: str, storage: Storage, grant: Grant) ->
         yield ("storages", name, "host_path"), _not_granted(catalogue, "host path", storage.host_path)
 
 
+def _placement(catalogue: Catalogue, environment: Environment, grant: Grant) -> Iterator[Finding]:
+    for key, value in environment.node_selector.items():
+        if not {f"{key}={value}", f"{key}=*"} & set(grant.node_labels):
+            yield ("node_selector", key), _not_granted(catalogue, "node label", f"{key}={value}")
+    for index, toleration in enumerate(environment.tolerations):
+        if toleration.key is None:
+            yield ("tolerations", index), "a toleration without a key is for every taint: only a trusted VO may have it"
+        elif not {toleration.key, toleration.taint} & set(grant.tolerations):
+            yield ("tolerations", index), _not_granted(catalogue, "toleration", toleration.taint)
+    if environment.priority_class is not None and environment.priority_class not in grant.priority_classes:
+        yield ("priority_class",), _not_granted(catalogue, "priority class", environment.priority_class)
+    for index, secret in enumerate(environment.image_pull_secrets):
+        if secret not in grant.pull_secrets:
+            yield ("image_pull_secrets", index), _not_granted(catalogue, "pull secret", secret)
+
+
 def _resources(resources: Resources, most: MaxResources) -> Iterator[tuple[tuple[str, ...], str]]:
     asked: list[tuple[tuple[str, ...], float | None, float | None]] = [
         (("cpu",), resources.cpu, most.cpu),
@@ -149,5 +184,5 @@ def _amount(field: str, value: float) -> str:
 
 
 def _not_granted(catalogue: Catalogue, kind: str, value: str) -> str:
-    setting = {"host path": "host_paths"}.get(kind, f"{kind}s")
+    setting = {"priority class": "priority_classes"}.get(kind, kind.replace(" ", "_") + "s")
     return f"the {kind} {value} is not granted to this VO (c.DLaaSConfig.vos[{catalogue.vo!r}][{setting!r}])"

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from jupyterhub_dlaas.catalogue.base import Model
 from jupyterhub_dlaas.catalogue.consistency import inconsistencies
+from jupyterhub_dlaas.catalogue.demands import Resources, Toleration
 from jupyterhub_dlaas.catalogue.fields import (
     AbsolutePath,
-    Bytes,
-    Cores,
     GroupName,
     ImageReference,
     Introspection,
     Key,
+    LabelKey,
+    LabelValue,
     Link,
     MountPath,
+    ObjectName,
     ServerURL,
     Slug,
     Text,
@@ -30,12 +33,6 @@ from jupyterhub_dlaas.catalogue.fields import (
 )
 
 AuthType = Literal["oidc", "x509", "x509_proxy", "userpass"]
-
-
-class Model(BaseModel):
-    """Frozen, and closed to fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class RucioInstance(Model):
@@ -178,7 +175,7 @@ class VolumeStorage(_Mounted):
     """A volume of the cluster that the VO was granted: a claim, an NFS export or a CSI volume. No secrets."""
 
     type: Literal["volume"]
-    claim: Slug | None = None
+    claim: ObjectName | None = None
     """Name of a PersistentVolumeClaim."""
     nfs: NFS | None = None
     """An NFS export."""
@@ -209,38 +206,6 @@ Storage = Annotated[
 STORAGE_TYPES = ("eos", "scratch", "cvmfs", "fuse", "volume")
 
 
-class Guarantee(Model):
-    """What a server gets in any case."""
-
-    cpu: Cores | None = None
-    """Cores."""
-    memory: Bytes | None = None
-    """Bytes, or a number with K, M, G, T (powers of 1024)."""
-
-
-class Resources(Model):
-    """The size of a server: its limits, and what is guaranteed."""
-
-    display_name: Title | None = None
-    """Shown to users; the size's name unless given."""
-    cpu: Cores | None = None
-    """Cores; the hub's default unless given."""
-    memory: Bytes | None = None
-    """Bytes, or a number with K, M, G, T (powers of 1024); the hub's default unless given."""
-    gpu: Annotated[int, Field(ge=0, le=64)] = 0
-    """Whole GPUs."""
-    guarantee: Guarantee = Guarantee()
-    """What is reserved; nothing unless given."""
-
-    @model_validator(mode="after")
-    def _guaranteed(self) -> Self:
-        for name in ("cpu", "memory"):
-            limit, guaranteed = getattr(self, name), getattr(self.guarantee, name)
-            if limit is not None and guaranteed is not None and guaranteed > limit:
-                raise ValueError(f"guarantee.{name} is more than the limit {name}")
-        return self
-
-
 class Environment(Model):
     """What a user starts: an image and the data it brings."""
 
@@ -264,6 +229,16 @@ class Environment(Model):
     """How users may sign in to Rucio; the first is the default."""
     resources: dict[Slug, Resources] = {}
     """Sizes to choose from; the first is the default, none: the hub's own."""
+    node_selector: dict[LabelKey, LabelValue] = {}
+    """Kubernetes: labels that a node needs to have."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Kubernetes: taints of nodes on which it may run all the same."""
+    priority_class: ObjectName | None = None
+    """Kubernetes: name of a PriorityClass."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """Kubernetes: when the image is pulled; the hub's setting unless given."""
+    image_pull_secrets: tuple[ObjectName, ...] = ()
+    """Kubernetes: names of Secrets with the registry's credentials, beside the hub's own."""
 
     @model_validator(mode="before")
     @classmethod

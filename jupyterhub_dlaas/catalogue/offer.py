@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_dlaas.catalogue.demands import Resources
 from jupyterhub_dlaas.catalogue.grants import Grant, exceeds
-from jupyterhub_dlaas.catalogue.models import Catalogue, Environment, Resources, RucioInstance, Storage
+from jupyterhub_dlaas.catalogue.models import Catalogue, Environment, RucioInstance, Storage
 from jupyterhub_dlaas.errors import OptionsError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import Any
 
 import jinja2
 
+from jupyterhub_dlaas.catalogue.demands import Resources
 from jupyterhub_dlaas.catalogue.fields import image
-from jupyterhub_dlaas.catalogue.models import Resources, RucioInstance, Storage
+from jupyterhub_dlaas.catalogue.models import RucioInstance, Storage
 from jupyterhub_dlaas.catalogue.offer import OPTIONS, Offer, choose
 from jupyterhub_dlaas.errors import OptionsError
 
