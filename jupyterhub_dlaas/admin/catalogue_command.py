@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,14 @@ CHECK_EXAMPLES = """examples:
 exit status: 0 every file can be used, 1 one cannot (or, with --strict, has a warning)
 """
 IMAGES_EXAMPLES = """examples:
-  dlaas catalogue images /etc/dlaas/catalogue.d > pull.yaml
+  dlaas catalogue images --helm /etc/dlaas/catalogue.d > pull.yaml
   helm upgrade ... --values values.yaml --values pull.yaml
   dlaas catalogue images --config jupyterhub_config.py --list | xargs -n1 crictl pull
+
+The chart pulls with its own pull secrets (imagePullSecrets), on the nodes of singleuser.nodeSelector; for nodes with
+taints of their own give prePuller.extraTolerations.
+
+exit status: 0 all images are printed, 1 some are left out (stderr says which)
 """
 
 
@@ -55,7 +61,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--config", metavar="FILE", help=f"the hub's configuration; default without a path: {hub_config.DEFAULT}"
     )
     shape = pulled.add_mutually_exclusive_group()
-    shape.add_argument("--list", action="store_true", help="one image per line, not values for the Helm chart")
+    shape.add_argument("--helm", action="store_true", help="values for the pre-puller of the Helm chart (the default)")
+    shape.add_argument("--list", action="store_true", help="one image per line")
     shape.add_argument("--json", action="store_true", help="for scripts")
     pulled.set_defaults(run=_quietly(_images))
 
@@ -157,41 +164,52 @@ def _images(args: argparse.Namespace) -> int:
             status = 1
     found = images(catalogues)
     if args.json:
-        print(json.dumps(sorted(found.values()), indent=2))
+        print(json.dumps(sorted(found), indent=2))
     elif args.list:
-        print("\n".join(sorted(found.values())))
+        print("\n".join(sorted(found)))
     else:
+        for reference, users in found.items():
+            if not _pinned(reference):
+                remedy = "name a version in the catalogue, or better a digest"
+                print(
+                    f"dlaas: {reference} of {users[0]} is left out, without tag and digest: {remedy}", file=sys.stderr
+                )
+                status = 1
         print(extra_images(found), end="")
     return status
 
 
-def images(catalogues: Iterable[Catalogue]) -> dict[str, str]:
-    """The distinct images by a name that is good for a container (RFC 1123)."""
-    found: dict[str, str] = {}
-    seen: set[str] = set()
+def images(catalogues: Iterable[Catalogue]) -> dict[str, list[str]]:
+    """The distinct images in their full form, each with the environments that use it."""
+    found: dict[str, list[str]] = {}
     for catalogue in catalogues:
         for environment in catalogue.environments:
-            full = str(image(environment.image))
-            if full in seen:
-                continue
-            seen.add(full)
-            base = name = re.sub(r"[^a-z0-9]+", "-", f"{catalogue.vo}-{environment.name}")[:50].strip("-")
-            number = 2
-            while name in found:
-                name, number = f"{base}-{number}", number + 1
-            found[name] = full
+            found.setdefault(str(image(environment.image)), []).append(f"{catalogue.vo}/{environment.name}")
     return found
 
 
-def extra_images(found: dict[str, str]) -> str:
-    """Values for Zero-to-JupyterHub's pre-puller. The chart joins name and tag with a colon, digests included."""
-    if not found:
-        return "prePuller:\n  extraImages: {}\n"
-    lines = ["prePuller:", "  extraImages:"]
-    for key, reference in found.items():
+def extra_images(found: Mapping[str, Sequence[str]]) -> str:
+    """Values for Zero-to-JupyterHub's pre-puller. The chart joins name and tag with a colon, digests included.
+
+    A key becomes the container `image-pull-<key>`. It depends on the image alone: as long as the images are the same,
+    an upgrade with `pullOnlyOnChanges` pulls nothing, whatever else a VO changes.
+    """
+    lines = []
+    for reference, users in sorted(found.items()):
         parts = image(reference)
-        name, tag = (
-            (f"{parts.name}@sha256", parts.digest.removeprefix("sha256:")) if parts.digest else (parts.name, parts.tag)
-        )
-        lines += [f"    {key}:", f"      name: {json.dumps(name)}", f"      tag: {json.dumps(tag or 'latest')}"]
-    return "\n".join(lines) + "\n"
+        if not _pinned(reference):
+            continue
+        name, tag = f"{parts.name}@sha256" if parts.digest else parts.name, parts.digest[len("sha256:") :] or parts.tag
+        last = re.sub(r"[^a-z0-9]+", "-", parts.name.rpartition("/")[2])[:40].strip("-")
+        lines += [
+            f"    # {', '.join(users)}",
+            f"    {last}-{hashlib.sha256(reference.encode()).hexdigest()[:8]}:",
+            f"      name: {json.dumps(name)}",
+            f"      tag: {json.dumps(tag)}",
+        ]
+    return "\n".join(["prePuller:", "  extraImages:" + ("" if lines else " {}"), *lines]) + "\n"
+
+
+def _pinned(reference: str) -> bool:
+    parts = image(reference)
+    return bool(parts.tag or parts.digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,22 +112,64 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"] == "DLaaS catalogue"
 
 
+def helm(folder: Path, capsys: pytest.CaptureFixture[str], status: int = 0) -> dict[str, dict[str, str]]:
+    assert main(["catalogue", "images", "--helm", str(folder)]) == status
+    values = YAML(typ="safe").load(capsys.readouterr().out)
+    assert list(values) == ["prePuller"] and list(values["prePuller"]) == ["extraImages"]
+    images: dict[str, dict[str, str]] = values["prePuller"]["extraImages"]
+    return images
+
+
+def catalogue(vo: str, *images: str) -> str:
+    lines = [f"- {{name: e{index}, image: '{image}'}}" for index, image in enumerate(images)]
+    return "\n".join([f"vo: {vo}", "environments:", *lines, ""])
+
+
 def test_images_become_values_of_the_helm_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text(
-        "vo: a.b\nenvironments:\n"
-        "- {name: e_1, image: 'x.org/e:1'}\n- {name: e-1, image: 'x.org/f'}\n- {name: again, image: 'x.org/e:1'}\n"
-        f"- {{name: pinned, image: 'x.org/e:1@sha256:{DIGEST}'}}\n"
+        catalogue("a", "x.org:5000/a/e_1:1.0", f"x.org/e:1@sha256:{DIGEST}", f"x.org/p@sha256:{DIGEST}", "python:3")
     )
-    assert main(["catalogue", "images", str(tmp_path)]) == 0
-    assert YAML(typ="safe").load(capsys.readouterr().out) == {
-        "prePuller": {
-            "extraImages": {
-                "a-b-e-1": {"name": "x.org/e", "tag": "1"},
-                "a-b-e-1-2": {"name": "x.org/f", "tag": "latest"},
-                "a-b-pinned": {"name": "x.org/e@sha256", "tag": DIGEST},
-            }
-        }
-    }
+    assert sorted(helm(tmp_path, capsys).values(), key=lambda image: image["name"]) == [
+        {"name": "docker.io/library/python", "tag": "3"},
+        {"name": "x.org/e@sha256", "tag": DIGEST},
+        {"name": "x.org/p@sha256", "tag": DIGEST},
+        {"name": "x.org:5000/a/e_1", "tag": "1.0"},
+    ]
+
+
+def test_their_keys_are_good_for_the_chart_s_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 200
+    (tmp_path / "a.yaml").write_text(
+        catalogue("a", "x.org/e__1:1", "x.org/e-1:1", f"x.org/{long}:1", f"y.org/{long}:1")
+    )
+    keys = helm(tmp_path, capsys)
+    assert len(keys) == 4
+    assert all(len(f"image-pull-{key}") <= 63 and re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", key) for key in keys)
+
+
+def test_an_image_of_two_vos_is_pulled_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(catalogue("a", "x.org/e:1", "x.org/e:1", "x.org/e:2"))
+    (tmp_path / "b.yaml").write_text(catalogue("b", "X.org/e:1"))
+    assert [image["tag"] for image in helm(tmp_path, capsys).values()] == ["1", "2"]
+
+
+def test_the_keys_stay_while_the_images_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(catalogue("a", "x.org/e:1", "x.org/f:1"))
+    before = helm(tmp_path, capsys)
+    (tmp_path / "a.yaml").write_text(catalogue("b", "x.org/f:1"))
+    (tmp_path / "0.yaml").write_text(catalogue("c", "x.org/e:1", "x.org/f:1"))
+    assert helm(tmp_path, capsys) == before
+
+
+def test_no_tag_is_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(catalogue("a", "x.org/e"))
+    assert main(["catalogue", "images", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "prePuller:\n  extraImages: {}\n"
+    assert captured.err == (
+        "dlaas: x.org/e of a/e0 is left out, without tag and digest: "
+        "name a version in the catalogue, or better a digest\n"
+    )
 
 
 def test_images_that_are_not_granted_are_not_pulled(narrow: Path, capsys: pytest.CaptureFixture[str]) -> None:
