@@ -75,9 +75,9 @@ def _environment(
 
 
 def _same_mount(one: Storage, other: Storage) -> bool:
-    """Two EOS instances may share the node's one folder of FUSE mounts."""
+    """Two EOS instances may share the node's one folder of FUSE mounts: what is mounted twice is the same."""
     keys = ("type", "mount_path", "host_path", "read_only")
-    return one.type != "volume" and all(getattr(one, key) == getattr(other, key, None) for key in keys)
+    return one.type in {"eos", "fuse"} and all(getattr(one, key) == getattr(other, key, None) for key in keys)
 
 
 def _twice(environments: Sequence[Environment | None]) -> Iterator[Finding]:

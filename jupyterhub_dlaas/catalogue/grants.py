@@ -20,7 +20,6 @@ from jupyterhub_dlaas.catalogue.fields import (
     GroupName,
     ObjectName,
     image,
-    is_within,
     split_url,
 )
 from jupyterhub_dlaas.catalogue.models import Catalogue, Environment, Storage, VolumeStorage
@@ -43,7 +42,7 @@ class Grant(BaseModel):
     `images` are patterns: `*` and `?` stand for characters of one path component, a pattern without tag for every tag
     and digest; one with a tag and no `*` for that tag alone, not for a digest behind it.
     `hosts` are host names, with `:port` for one port only. `volumes` are claims, `nfs:server:/path` or
-    `csi:driver?key=value`. `host_paths` grant what lies below them.
+    `csi:driver?key=value`. `host_paths` are granted as they are, nothing below them: a user who may write there could put a link to anywhere.
     `node_labels` are `key=value`, or `key=*` for every value; `tolerations` are `key=value`, or `key` for every value.
     """
 
@@ -143,7 +142,7 @@ def _storage(catalogue: Catalogue, name: str, storage: Storage, grant: Grant) ->
     if isinstance(storage, VolumeStorage):
         if storage.reference not in grant.volumes:
             yield ("storages", name), _not_granted(catalogue, "volume", storage.reference)
-    elif not any(is_within(storage.host_path, granted) for granted in grant.host_paths):
+    elif storage.host_path not in grant.host_paths:
         yield ("storages", name, "host_path"), _not_granted(catalogue, "host path", storage.host_path)
 
 

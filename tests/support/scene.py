@@ -121,7 +121,7 @@ def base_config(folder: Path, issuer_url: str, client_secret: str) -> Config:
     c.IAMAuthenticator.audiences = {"rucio": {"required_for": ["ska"]}, "eos-eulake": {}}
     c.IAMAuthenticator.allow_all = True
     c.DLaaSConfig.catalogue = str(folder / "catalogue.d")
-    c.DLaaSConfig.vos = {**VOS, "escape": {**VOS["escape"], "host_paths": [str(folder)]}}
+    c.DLaaSConfig.vos = {**VOS, "escape": {**VOS["escape"], "host_paths": [f"{folder}/var/eos", f"{folder}/scratch"]}}
     c.DLaaSConfig.contact = "support@example.org"
     c.DLaaSConfig.agent_poll_seconds = AGENT_POLL_SECONDS
     c.LocalDLaaSSpawner.allow_shared_uid = True

@@ -60,7 +60,8 @@ def test_a_catalogue_within_its_grant_has_no_problems() -> None:
         ({"hosts": ["UI.example.org", "rucio.example.org:443"]}, []),
         ({"images": []}, ["environments[0].image"]),
         ({"host_paths": ["/var/eo"]}, ["storages.e.host_path"]),
-        ({"host_paths": ["/var"]}, []),
+        ({"host_paths": ["/var"]}, ["storages.e.host_path"]),
+        ({"host_paths": ["//var/eos/"]}, []),
         ({"volumes": ["shared", "nfs:nfs.org:/", "csi:cvmfs.csi"]}, ["storages.n", "storages.s"]),
         ({"max_resources": {"cpu": 2, "memory": "16G", "gpu": 1}}, ["environments[0].resources.s.cpu"]),
         (
@@ -86,6 +87,13 @@ def test_a_problem_says_what_is_granted_and_where() -> None:
         problem.message
         == "the host path /var/eos is not granted to this VO (c.DLaaSConfig.vos['escape']['host_paths'])"
     )
+
+
+@pytest.mark.parametrize("path", ["/var/eos/users/alice/link", "/var", "/run/containerd", "/var/lib/kubelet/pods"])
+def test_a_folder_in_which_a_user_may_have_put_a_link_is_not_granted(path: str) -> None:
+    """kubelet follows it on the node: `link -> /` in a user's own folder would be the node's file system."""
+    catalogue = parse(TEXT.replace("host_path: /var/eos", f"host_path: {path}"), "f")
+    assert [problem.field for problem in exceeds(catalogue, Grant(**ALL))] == ["storages.e.host_path"]
 
 
 @pytest.mark.parametrize(

@@ -174,12 +174,20 @@ def rucio(fields: str) -> str:
         ("vo: x\nenvironments: []\n", "needs at least one entry"),
         (storage("mount_path: /s"), "type is missing"),
         (storage("type: secret, mount_path: /s"), "'secret' is no type of storage"),
+        (storage("type: configMap, mount_path: /s"), "'configMap' is no type of storage"),
+        (storage("type: hostPath, host_path: /s, mount_path: /s"), "'hostPath' is no type of storage"),
         (storage("type: fuse, host_path: var, mount_path: /s"), "not an absolute path"),
         (storage("type: fuse, host_path: /var/../etc, mount_path: /s"), ". or .. component"),
         (storage("type: fuse, host_path: /, mount_path: /s"), "whole file system"),
         (storage("type: fuse, host_path: /v, mount_path: /run/dlaas/x"), "collides with /run"),
         (storage("type: fuse, host_path: /v, mount_path: //run//dlaas"), "collides with /run"),
         (storage("type: fuse, host_path: /v, mount_path: /run"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: /run/dlaas"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: /run/dlaas-cache/rucio"), "collides with /run"),
+        (storage("type: fuse, host_path: /v, mount_path: /var/run/dlaas-credential"), "collides with /var/run"),
+        (storage("type: fuse, host_path: /v, mount_path: /s/../run"), ". or .. component"),
+        (storage("type: fuse, host_path: /v, mount_path: home"), "not an absolute path"),
+        (storage("type: fuse, host_path: /v, mount_path: /home"), "collides with /home"),
         (storage("type: fuse, host_path: /v, mount_path: /home/jovyan"), "collides with /home"),
         (storage("type: fuse, host_path: /v, mount_path: /"), "whole file system"),
         (storage("type: fuse, host_path: /v, mount_path: /s, path: /t"), "does not lie below mount_path"),
@@ -191,6 +199,13 @@ def rucio(fields: str) -> str:
         (storage("type: eos, host_path: /v, mount_path: /s, audience: a, introspection: 'i.org:8443/u'"), "a port"),
         (storage("type: volume, mount_path: /s"), "exactly one of claim, nfs or csi"),
         (storage("type: volume, mount_path: /s, claim: c, secret: x"), "no field secret"),
+        (storage("type: volume, mount_path: /s, claim: c, config_map: x"), "no field config_map"),
+        (storage("type: volume, mount_path: /s, claim: c, projected: x"), "no field projected"),
+        (storage("type: volume, mount_path: /s, claim: claim_1"), "'claim_1' is not a name in Kubernetes"),
+        (
+            storage("type: volume, mount_path: /s, csi: {driver: d, nodePublishSecretRef: {name: x}}"),
+            "no field nodePublishSecretRef",
+        ),
         (storage("type: volume, mount_path: /s, claim: c, nfs: {server: n, path: /x}"), "exactly one of"),
         (rucio("rucio_host: 'https://user:pw@x.org'"), "user name or password"),
         (rucio("rucio_host: 'https://x.org/prefix'"), "path or query"),
@@ -238,6 +253,28 @@ def test_replica_mode_needs_the_storage_in_the_environment() -> None:
 
 def test_mounts_inside_each_other_are_refused() -> None:
     assert problems(TWO % ("", "d, c")) == ["f.yaml:10: environments[0].storages[0]: d is mounted on or in c (/eos)"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("type: volume, mount_path: /d, claim: a", "type: volume, mount_path: /d, claim: b"),
+        ("type: volume, mount_path: /d, claim: a", "type: volume, mount_path: /d, claim: a"),
+        ("type: volume, mount_path: /d/x, claim: a", "type: volume, mount_path: /d, claim: b"),
+        ("type: scratch, host_path: /v, mount_path: /d", "type: scratch, host_path: /v, mount_path: /d"),
+        (
+            "type: scratch, host_path: /v, mount_path: /d",
+            "type: scratch, host_path: /v, mount_path: /d, per_user: false",
+        ),
+        ("type: cvmfs", "type: fuse, host_path: /v, mount_path: /cvmfs/x"),
+        ("type: eos, host_path: /v, mount_path: /d", "type: eos, host_path: /w, mount_path: /d"),
+        ("type: eos, host_path: /v, mount_path: /d", "type: eos, host_path: /v, mount_path: /d, read_only: false"),
+    ],
+)
+def test_two_storages_at_one_place_are_refused(one: str, other: str) -> None:
+    text = "vo: x\nstorages: {s: {%s}, t: {%s}}\nenvironments:\n- {name: e, image: 'x:1', storages: [s, t]}\n"
+    (problem,) = problems(text % (one, other))
+    assert "is mounted on or in" in problem
 
 
 @pytest.mark.parametrize("image", ["x.org/root", "x.org/root:latest"])
