@@ -23,6 +23,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--state", type=pathlib.Path, help="folder in which keys, users and tokens survive")
     parser.add_argument("--issuer-url", help="if the world sees it under another address")
+    parser.add_argument(
+        "--redirect-uri", action="append", default=[], metavar="URI", help="the hub's client may come back there, too"
+    )
     parser.add_argument("--token-seconds", type=float, default=120, help="life of access tokens (default: 120)")
     parser.add_argument("--profile", choices=("iam", "wlcg", "aarc", "kc"), default="iam")
     parser.add_argument("--key-type", choices=("RSA", "EC"), default="RSA")
@@ -61,6 +64,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     for number in range(options.extra_users):
         iam.add_user(f"user{number}", groups=["escape"])
+    iam.clients["dlaas"].redirect_uris.extend(options.redirect_uri)
     iam.faults.latency_seconds = options.latency_seconds
     ended = asyncio.Event()
     for number_ in (signal.SIGINT, signal.SIGTERM):
