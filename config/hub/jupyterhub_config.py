@@ -41,6 +41,23 @@ c.DLaaSConfig.vos = {
         "host_paths": ["/var/eos", "/var/scratch", "/var/cvmfs"],
         "max_resources": {"cpu": 4, "memory": "16G"},
     },
+    # What else can be granted on Kubernetes; catalogues/cta.yaml is within it.
+    "cta": {
+        "groups": {"cta"},
+        "audiences": ["rucio"],
+        "hosts": ["rucio.example.org"],
+        "images": ["registry.example.org/cta/*"],
+        "volumes": [
+            "cta-calibration",
+            "nfs:nfs.example.org:/export/cta/simulations",
+            "csi:cvmfs.csi.cern.ch?repository=sw.cta-observatory.org",
+        ],
+        "max_resources": {"cpu": 8, "memory": "64G", "gpu": 1},
+        "node_labels": ["nvidia.com/gpu.product=*", "example.org/pool="],  # a key with a value, or any value of it
+        "tolerations": ["nvidia.com/gpu", "example.org/reserved-for=cta"],  # taints: with any value, or with this one
+        "priority_classes": ["cta-interactive"],
+        "pull_secrets": ["cta-registry"],
+    },
     # A catalogue that the hub's administrators write themselves needs no limits.
     "ska": {"groups": {"ska"}, "trusted": True},
 }

@@ -31,7 +31,7 @@ c.IAMAuthenticator.audiences = {{"rucio": {{"required_for": ["escape"]}}, "eos-e
 c.IAMAuthenticator.allowed_groups = {{"escape", "ska"}}
 c.DLaaSConfig.catalogue = "{catalogue}"
 c.DLaaSConfig.vos = {{"escape": {{"groups": ["escape"], "trusted": True}},
-    "ska": {{"groups": ["ska"], "trusted": True}}}}
+    "ska": {{"groups": ["ska"], "trusted": True}}, "cta": {{"groups": ["cta"], "trusted": True}}}}
 """
 
 
@@ -133,7 +133,8 @@ def test_a_broken_catalogue_is_an_error_with_its_line(
     folder = tmp_path / "catalogue.d"
     folder.mkdir()
     (folder / "ska.yaml").write_text("vo: ska\nenvironments: []\n")
-    (folder / "escape.yaml").write_text((EXAMPLES / "escape.yaml").read_text())
+    for name in ("escape.yaml", "cta.yaml"):
+        (folder / name).write_text((EXAMPLES / name).read_text())
     change(config, str(EXAMPLES), str(folder))
     assert main(["check", "--config", str(config), "--offline", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)

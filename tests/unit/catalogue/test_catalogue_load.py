@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from jupyterhub_dlaas.catalogue.grants import Grant, exceeds
 from jupyterhub_dlaas.catalogue.load import advice, load, parse, schema
+from jupyterhub_dlaas.catalogue.models import Environment
 from jupyterhub_dlaas.errors import CatalogueError
 
 EXAMPLES = Path(__file__).parents[3] / "config" / "catalogues"
@@ -21,6 +22,22 @@ EXAMPLE_GRANTS = {
         images=["registry.example.org/escape/*"],
         host_paths=["/var/eos", "/var/scratch", "/var/cvmfs"],
         max_resources={"cpu": 8, "memory": "32G"},
+    ),
+    "cta": Grant(
+        groups={"cta"},
+        audiences=["rucio"],
+        hosts=["rucio.example.org"],
+        images=["registry.example.org/cta/*"],
+        volumes=[
+            "cta-calibration",
+            "nfs:nfs.example.org:/export/cta/simulations",
+            "csi:cvmfs.csi.cern.ch?repository=sw.cta-observatory.org",
+        ],
+        max_resources={"cpu": 8, "memory": "64G", "gpu": 1},
+        node_labels=["nvidia.com/gpu.product=*", "example.org/pool="],
+        tolerations=["nvidia.com/gpu", "example.org/reserved-for=cta"],
+        priority_classes=["cta-interactive"],
+        pull_secrets=["cta-registry"],
     ),
     "ska": Grant(
         groups={"ska"},
@@ -46,6 +63,12 @@ def test_the_examples_are_sound_and_within_their_grants(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLE_GRANTS)
 def test_the_examples_fit_the_json_schema(name: str) -> None:
     jsonschema.validate(YAML(typ="safe").load(EXAMPLES / f"{name}.yaml"), schema())
+
+
+def test_an_example_shows_all_that_is_for_kubernetes() -> None:
+    environments = parse((EXAMPLES / "cta.yaml").read_text(), "cta").environments
+    used = {name for environment in environments for name in environment.model_fields_set}
+    assert set(Environment.model_fields) - used == {"auth_types", "xcache_site"}
 
 
 def test_defaults_are_filled_in() -> None:
