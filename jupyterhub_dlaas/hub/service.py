@@ -140,6 +140,8 @@ class DLaaS:
         self._spawn(self._discover())
         self._spawn(self._restore())
         self._spawn(self._follow_catalogues())
+        if issubclass(app.spawner_class, DLaaSSpawnerMixin):
+            self._spawn(app.spawner_class.in_background(app))
 
     async def stop(self) -> None:
         """Ends renewals in good order and closes the connections to IAM."""

@@ -76,6 +76,10 @@ class DLaaSSpawnerMixin:
     def check_settings(cls, app: Any) -> None:
         """Called when the hub starts. Raises ConfigError for settings with which no server can ever start."""
 
+    @classmethod
+    async def in_background(cls, app: Any) -> None:
+        """Runs from the hub's start on."""
+
     # ------------------------------------------------------------------ choosing
 
     def _options_form_default(self) -> Callable[[Any], Any]:
@@ -155,6 +159,10 @@ class DLaaSSpawnerMixin:
         return str(self.user.name)
 
     # ------------------------------------------------------------------ start and end
+
+    def _hub_url(self) -> str:
+        """Where this server's agent asks the hub, ending in `/hub/`."""
+        return str(super().get_env()["JUPYTERHUB_API_URL"]).rstrip("/").removesuffix("api")  # type: ignore[misc]
 
     async def open_data_lake(self) -> Secret:
         """Access for the chosen environment and the credential of the server's agent.

@@ -170,9 +170,6 @@ class LocalDLaaSSpawner(DLaaSSpawnerMixin, LocalProcessSpawner):
         self._agent, ready_fd = local_agent.launch(argv, credential, account)
         return ready_fd
 
-    def _hub_url(self) -> str:
-        return str(super().get_env()["JUPYTERHUB_API_URL"]).rstrip("/").removesuffix("api")
-
     def _warn_about(self, places: Places, account: Account | None) -> None:
         uid, gid = (account.uid, account.gid) if account else (os.geteuid(), os.getegid())
         if why := local_places.why_eos_refuses(places.files_dir, uid=uid, gid=gid):

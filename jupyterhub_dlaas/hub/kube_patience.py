@@ -1,0 +1,55 @@
+"""KubeSpawner for an API server that is busy, or away for a minute: nothing is given up, forgotten or left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubespawner import KubeSpawner
+
+from jupyterhub_dlaas.hub.kube_api import patiently
+
+
+class PatientKubeSpawner(KubeSpawner):
+    """KubeSpawner itself repeats a request only if it timed out, and stops watching after an outage of a minute."""
+
+    async def _make_create_pvc_request(self, pvc: Any, request_timeout: float) -> bool:
+        return await patiently(super()._make_create_pvc_request(pvc, request_timeout))
+
+    async def _make_delete_pod_request(
+        self, pod_name: str, delete_options: Any, grace_seconds: int, request_timeout: float
+    ) -> bool:
+        return await patiently(
+            super()._make_delete_pod_request(pod_name, delete_options, grace_seconds, request_timeout)
+        )
+
+    async def _start_reflector(self, kind: str, reflector_class: Any, replace: bool = False, **kwargs: Any) -> Any:
+        """As KubeSpawner's, but a watch that has given up is begun anew, and one that could not begin is not kept.
+
+        An empty list of pods that nobody updates would make every running server look as if it had ended.
+        """
+        reflectors, key = type(self).reflectors, self._get_reflector_key(kind)
+        before = reflectors.get(key)
+        has_ended = before is not None and before.watch_task is not None and before.watch_task.done()
+        try:
+            return await super()._start_reflector(kind, reflector_class, replace=replace or has_ended, **kwargs)
+        except Exception:
+            if reflectors.get(key) is not before:
+                del reflectors[key]
+                if before is not None:
+                    reflectors[key] = before
+            elif before is not None and before.watch_task is None:
+                del reflectors[key]
+            if has_ended:
+                self.log.warning("Kubernetes' %s cannot be watched again yet; going by what was last known", kind)
+                return before
+            raise
+
+    async def poll(self) -> int | None:
+        """As KubeSpawner's; a pod that Kubernetes ended (evicted, for one) goes, and what belongs to it."""
+        status: int | None = await super().poll()
+        pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        if status is not None and pod is not None and self.delete_stopped_pods:
+            ended = pod["status"].get("phase") in ("Failed", "Succeeded")
+            if ended and not pod["metadata"].get("deletionTimestamp"):
+                await self.stop(now=True)
+        return status

@@ -1,0 +1,84 @@
+"""A starting pod, watched: its events become the steps that the user sees, and its failure ends the start at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kubernetes_asyncio.client import ApiException
+
+from jupyterhub_dlaas.errors import BundleError
+from jupyterhub_dlaas.hub import kube_events
+from jupyterhub_dlaas.hub.kube_api import Passing
+from jupyterhub_dlaas.hub.kube_pod import ServerPod
+from jupyterhub_dlaas.hub.pod_storages import StorageParts
+from jupyterhub_dlaas.hub.progress import Progress
+from jupyterhub_dlaas.oidc.secret import Secret
+
+_LOOK_SECONDS = 0.25
+
+Objects = Mapping[str, dict[str, Any]]
+
+
+class StartWatch:
+    """`pods` and `events` are what KubeSpawner knows now, by namespace and name; `hide` is never shown."""
+
+    def __init__(
+        self,
+        pod: ServerPod,
+        steps: Progress,
+        *,
+        pods: Callable[[], Objects],
+        events: Callable[[], Objects],
+        storages: Callable[[], StorageParts],
+        hide: Iterable[Secret],
+    ) -> None:
+        self._pod, self._steps, self._hide = pod, steps, list(hide)
+        self._pods, self._events, self._storages = pods, events, storages
+        self._seen: set[tuple[str, Any]] = set()
+
+    async def until_failed(self) -> None:
+        """Tells the steps; raises BundleError when the notebook cannot start any more, else goes on for ever."""
+        was_there = False
+        while True:
+            self.tell()
+            seen = self._own()
+            if seen is not None:
+                was_there = True
+                if why := kube_events.why_failed(seen, self._hide):
+                    raise BundleError(why)
+            elif was_there and await self._is_gone():
+                raise BundleError("The server's pod was deleted while it was starting.", hint="Try again.")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def tell(self) -> None:
+        """Adds to the steps what Kubernetes has said since the last look. BundleError for a required mount it lacks."""
+        if self._pod.uid is None:
+            return
+        mine = [event for event in list(self._events().values()) if event["involvedObject"].get("uid") == self._pod.uid]
+        storages = self._storages()
+        for event in sorted(mine, key=kube_events.order):
+            version = (event["metadata"]["uid"], event["metadata"].get("resourceVersion"))
+            if version in self._seen:
+                continue
+            self._seen.add(version)
+            sentence = kube_events.in_words(event, storages.names)
+            if sentence and all(step["message"] != sentence for step in self._steps.events):
+                self._steps.add(sentence, kube_events.PERCENT.get(event.get("reason") or ""))
+            if (volume := kube_events.lacking_volume(event)) in storages.required:
+                raise BundleError(
+                    f"{storages.names[str(volume)]} is not there on the node, and this environment needs it.",
+                    hint="Ask the administrators of this hub about it.",
+                )
+
+    def _own(self) -> dict[str, Any] | None:
+        seen = self._pods().get(f"{self._pod.namespace}/{self._pod.name}")
+        return seen if seen is not None and seen["metadata"]["uid"] == self._pod.uid else None
+
+    async def _is_gone(self) -> bool:
+        """Asks: a watch that begins anew may not know the newest pods for a moment."""
+        try:
+            return await self._pod.find() is None
+        except (Passing, ApiException):
+            return False
