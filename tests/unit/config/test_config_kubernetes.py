@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from config_texts import KUBERNETES, documents, objects, values
+from traitlets.config import Config
 
 from jupyterhub_dlaas.catalogue.folder import Catalogues
 from jupyterhub_dlaas.catalogue.grants import parse_grants
 from jupyterhub_dlaas.catalogue.load import load
 from jupyterhub_dlaas.catalogue.models import Catalogue
+from jupyterhub_dlaas.hub import kube_access
+from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
 
 CATALOGUE = KUBERNETES / "catalogue" / "escape.yaml"
 FOLDERS = sorted(path.parent for path in KUBERNETES.rglob("kustomization.yaml"))
@@ -172,6 +175,14 @@ THE_CHARTS = {
 def rules() -> dict[str, set[str]]:
     [role] = objects("rbac", "Role")
     return {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+
+
+def test_the_role_is_what_the_hub_asks_for() -> None:
+    settings = DLaaSSpawner.settings(Config({"KubeSpawner": {"storage_pvc_ensure": True}}))
+    asked: dict[str, set[str]] = {}
+    for resource, verbs in kube_access.needs(settings):
+        asked.setdefault(resource, set()).update(verbs)
+    assert rules() == asked
 
 
 def test_the_hub_needs_no_more_than_the_charts_role() -> None:
