@@ -69,6 +69,13 @@ def lacking_volume(event: Mapping[str, Any]) -> str | None:
     return _first_quoted(message)
 
 
+def has_mounts(pod: Mapping[str, Any]) -> bool:
+    """Whether its volumes were mounted: no container starts before."""
+    status = pod.get("status") or {}
+    both = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return any("waiting" not in (container.get("state") or {"waiting": None}) for container in both)
+
+
 def why_failed(pod: Mapping[str, Any], hide: Iterable[Secret] = ()) -> str | None:
     """Why a pod whose notebook has not started never will, in a sentence; None while it may."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}

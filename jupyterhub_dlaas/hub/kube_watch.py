@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ from jupyterhub_dlaas.hub.progress import Progress
 from jupyterhub_dlaas.oidc.secret import Secret
 
 _LOOK_SECONDS = 0.25
+_MOUNT_SECONDS = 20.0  # a node that has just joined may be about to mount it
 
 Objects = Mapping[str, dict[str, Any]]
 
 
 class StartWatch:
     """`pods` and `events` are what KubeSpawner knows now, by namespace and name; `hide` is never shown."""
+
+    mount_seconds = _MOUNT_SECONDS
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class StartWatch:
         self._pod, self._steps, self._hide = pod, steps, list(hide)
         self._pods, self._events, self._storages = pods, events, storages
         self._seen: set[tuple[str, Any]] = set()
+        self._lacking: dict[str, float] = {}
 
     async def until_failed(self) -> None:
         """Tells the steps; raises BundleError when the notebook cannot start any more, else goes on for ever."""
@@ -48,12 +53,13 @@ class StartWatch:
                 was_there = True
                 if why := kube_events.why_failed(seen, self._hide):
                     raise BundleError(why)
+                self._need_mounts(seen)
             elif was_there and await self._is_gone():
                 raise BundleError("The server's pod was deleted while it was starting.", hint="Try again.")
             await asyncio.sleep(_LOOK_SECONDS)
 
     def tell(self) -> None:
-        """Adds to the steps what Kubernetes has said since the last look. BundleError for a required mount it lacks."""
+        """Adds to the steps what Kubernetes has said since the last look."""
         if self._pod.uid is None:
             return
         mine = [event for event in list(self._events().values()) if event["involvedObject"].get("uid") == self._pod.uid]
@@ -67,8 +73,16 @@ class StartWatch:
             if sentence and all(step["message"] != sentence for step in self._steps.events):
                 self._steps.add(sentence, kube_events.PERCENT.get(event.get("reason") or ""))
             if (volume := kube_events.lacking_volume(event)) in storages.required:
+                self._lacking.setdefault(str(volume), time.monotonic())
+
+    def _need_mounts(self, pod: Mapping[str, Any]) -> None:
+        """Raises BundleError for a required mount that has not come for a while."""
+        if kube_events.has_mounts(pod):
+            self._lacking.clear()
+        for volume, since in self._lacking.items():
+            if time.monotonic() - since > self.mount_seconds:
                 raise BundleError(
-                    f"{storages.names[str(volume)]} is not there on the node, and this environment needs it.",
+                    f"{self._storages().names[volume]} is not there on the node, and this environment needs it.",
                     hint="Ask the administrators of this hub about it.",
                 )
 
