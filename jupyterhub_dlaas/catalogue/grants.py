@@ -42,7 +42,8 @@ class Grant(BaseModel):
     `images` are patterns: `*` and `?` stand for characters of one path component, a pattern without tag for every tag
     and digest; one with a tag and no `*` for that tag alone, not for a digest behind it.
     `hosts` are host names, with `:port` for one port only. `volumes` are claims, `nfs:server:/path` or
-    `csi:driver?key=value`. `host_paths` are granted as they are, nothing below them: a user who may write there could put a link to anywhere.
+    `csi:driver?key=value`. `host_paths` are granted as they are and not what lies below them, where a user may have put
+    a link to anywhere on the node.
     `node_labels` are `key=value`, or `key=*` for every value; `tolerations` are `key=value`, or `key` for every value.
     """
 

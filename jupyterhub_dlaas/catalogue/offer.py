@@ -49,14 +49,13 @@ class Offer:
         keys += [key for _, storage in self.storages if (key := getattr(storage, "audience", None))]
         return tuple(dict.fromkeys(keys))
 
-    def admits(self, groups: Collection[str]) -> bool:
+    def admits(self, groups: frozenset[str]) -> bool:
         """Whether a member of these groups may start it: the grant's groups make the VO, the environment may narrow it.
 
-        A VO without groups has no members, trusted or not.
+        A VO without groups has no members, trusted or not. No group has a leading slash.
         """
-        mine = frozenset(group.strip("/") for group in groups)
         narrowed = self.environment.groups
-        return not mine.isdisjoint(self.grant.groups) and (not narrowed or not mine.isdisjoint(narrowed))
+        return not groups.isdisjoint(self.grant.groups) and (not narrowed or not groups.isdisjoint(narrowed))
 
     def alone(self) -> Catalogue:
         """The catalogue with this environment and what it uses, and nothing else."""
@@ -86,11 +85,12 @@ class Choice:
 
 def offered(catalogues: Catalogues, groups: Collection[str]) -> tuple[Offer, ...]:
     """The environments of all open VOs that a member of `groups` may start, VOs in the order of their names."""
+    mine = frozenset(group.strip("/") for group in groups)
     return tuple(
         offer
         for vo, catalogue in sorted(catalogues.open.items())
         for environment in catalogue.environments
-        if (offer := Offer(vo, environment, catalogue, catalogues.vos[vo])).admits(groups)
+        if (offer := Offer(vo, environment, catalogue, catalogues.vos[vo])).admits(mine)
     )
 
 
