@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak bench docs clean debian-demo debian-test debian-java debian-java-packages
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak bench images docs clean debian-demo debian-test debian-java debian-java-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-keycloak: .venv/.test debian-java ## the conformance suite and the hub agai
 
 bench: .venv/.test ## measured beside what one would use instead
 	$(BIN)/python -m benchmarks --write docs/pages/reference/speed-table.md
+
+images: ## hub, agent, server and an example, with buildah, docker or podman (settings: images/build)
+	@images/build
 
 docs: .venv/.test ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml
