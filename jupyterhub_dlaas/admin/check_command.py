@@ -16,7 +16,7 @@ from jupyterhub_dlaas.errors import DLaaSError, IAMError, Outage
 EXAMPLES = """examples:
   dlaas check                                            jupyterhub_config.py of this folder
   dlaas check --config /usr/local/etc/jupyterhub/jupyterhub_config.py --json
-  dlaas check --offline                                  without asking the issuer
+  dlaas check --offline                                  without asking the issuer and the cluster
 
 exit status: 0 it can work (warnings or not), 1 something in it cannot
 """
@@ -28,12 +28,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "check",
         help="tell everything in a hub's configuration that cannot work",
         description="Loads the hub's configuration as JupyterHub does, and tells every setting that cannot work, "
-        "whether the issuer answers, and every problem of every VO's catalogue.",
+        "whether the issuer answers, every problem of every VO's catalogue, and whether the hub may do in its "
+        "cluster what it has to.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", default=hub_config.DEFAULT, metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--offline", action="store_true", help="do not ask the issuer")
+    parser.add_argument("--offline", action="store_true", help="do not ask the issuer and the cluster")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=lambda args: check(args.config, offline=args.offline).print(as_json=args.json))
 
@@ -62,6 +63,8 @@ def _report(path: str, offline: bool) -> Report:
     report_catalogues(report, dlaas.catalogues)
     if not offline:
         asyncio.run(_issuer(report, dlaas))
+        if _makes_pods(app):
+            _cluster(report, app)
     return report
 
 
@@ -112,11 +115,40 @@ def _hub(report: Report, app: Any) -> None:
     except (TraitError, ImportError) as error:
         report.error("c.JupyterHub.spawner_class", f"cannot be loaded: {error}")
         return
-    if hasattr(spawner, "dlaas"):
-        report.ok("c.JupyterHub.spawner_class", spawner.__name__)
-    else:
+    if not hasattr(spawner, "dlaas"):
         remedy = 'use "dlaas-kube" or "dlaas-local"'
         report.error("c.JupyterHub.spawner_class", f"{spawner.__name__} brings no data lake into servers: {remedy}")
+        return
+    report.ok("c.JupyterHub.spawner_class", spawner.__name__)
+    if _makes_pods(app):
+        try:
+            spawner.check_settings(app)
+        except DLaaSError as error:
+            report.error("c.JupyterHub.spawner_class", error)
+
+
+def _makes_pods(app: Any) -> bool:
+    from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
+
+    try:
+        return issubclass(app.spawner_class, DLaaSSpawner)
+    except (TraitError, ImportError):
+        return False
+
+
+def _cluster(report: Report, app: Any) -> None:
+    """What a hub whose servers are pods may do there: with the rights of whoever runs this."""
+    from jupyterhub_dlaas.hub.kube_api import Unreachable
+
+    try:
+        problems = asyncio.run(app.spawner_class.what_the_cluster_lacks(app.config))
+    except Unreachable as error:
+        report.warning("Kubernetes", f"cannot be asked from here: {error}")
+        return
+    for problem in problems:
+        report.error("Kubernetes", problem)
+    if not problems:
+        report.ok("Kubernetes", "is new enough, and the hub may do in it what it has to")
 
 
 def _service(report: Report, app: Any) -> Any:

@@ -34,8 +34,6 @@ def needs(settings: Any) -> list[tuple[str, tuple[str, ...]]]:
         wanted.append(("events", ("list", "watch")))
     if settings.storage_pvc_ensure:
         wanted.append(("persistentvolumeclaims", ("get", "create")))
-    if settings.delete_pvc:
-        wanted.append(("persistentvolumeclaims", ("delete",)))
     if settings.services_enabled:
         wanted.append(("services", ("get", "create", "delete")))
     if settings.enable_user_namespaces:

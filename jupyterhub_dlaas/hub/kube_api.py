@@ -20,6 +20,10 @@ class Passing(Exception):
     """The API server did not answer, or is too busy to: ask again later."""
 
 
+class Unreachable(Exception):
+    """There is no cluster, or none that answers."""
+
+
 def is_passing(error: ApiException) -> bool:
     """Whether it is about the API server's own state: too many requests, or a failure of its own."""
     return error.status in (0, 408, 429) or (error.status or 0) >= 500

@@ -15,7 +15,7 @@ from traitlets.config import Configurable
 from jupyterhub_dlaas.errors import BundleError, ConfigError, DLaaSError
 from jupyterhub_dlaas.hub import kube_access, pod, pod_rules
 from jupyterhub_dlaas.hub.kube_access import Cluster
-from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, is_passing, said
+from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, Unreachable, is_passing, said
 from jupyterhub_dlaas.hub.kube_choice import overrides
 from jupyterhub_dlaas.hub.kube_patience import PatientKubeSpawner
 from jupyterhub_dlaas.hub.kube_pod import ServerPod
@@ -141,6 +141,16 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             app.log.error("No server can start: there is no Kubernetes configuration (%s)", error)
             return
         await cls.cluster.ask_until_answered()
+
+    @classmethod
+    async def what_the_cluster_lacks(cls, config: Any) -> list[str]:
+        """Sentences, for `dlaas check`. Raises Unreachable where no cluster is configured or it does not answer."""
+        try:
+            cluster = cls.cluster_of(cls.settings(config))
+            await cluster.ask()
+        except (Passing, ConfigException) as error:
+            raise Unreachable(str(error)) from None
+        return cluster.problems
 
     @classmethod
     def cluster_of(cls, settings: Self) -> Cluster:
