@@ -202,4 +202,4 @@ if CHART:
         _helm("lint", "--strict", CHART, *given)
         rendered = _helm("template", "jupyterhub", CHART, "--namespace", "jupyterhub", "--kube-version", "1.29", *given)
         assert "name: dlaas-catalogue" in rendered
-        assert "registry.example.org/dlaas/hub:0.1.0-z2jh4.4.0" in rendered
+        assert "registry.example.org/dlaas-hub:0.1.0" in rendered
