@@ -33,12 +33,13 @@ class PatientKubeSpawner(KubeSpawner):
         try:
             return await super()._start_reflector(kind, reflector_class, replace=replace or has_ended, **kwargs)
         except Exception:
-            if reflectors.get(key) is not before:
+            broken = reflectors.get(key)
+            if broken is not None and broken.watch_task is None:
+                if broken.first_load_future.done():
+                    broken.first_load_future.exception()  # asyncio would report that nobody looked at it
                 del reflectors[key]
-                if before is not None:
+                if before is not None and before is not broken:
                     reflectors[key] = before
-            elif before is not None and before.watch_task is None:
-                del reflectors[key]
             if has_ended:
                 self.log.warning("Kubernetes' %s cannot be watched again yet; going by what was last known", kind)
                 return before
