@@ -31,6 +31,7 @@ from jupyterhub_dlaas.datalake import cli as datalake_cli
 from jupyterhub_dlaas.hub import metrics
 from jupyterhub_dlaas.hub.authenticator import IAMAuthenticator
 from jupyterhub_dlaas.hub.config import DLaaSConfig
+from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
 from jupyterhub_dlaas.hub.spawner_local import LocalDLaaSSpawner
 from jupyterhub_dlaas.oidc.rules import REST, RULES, Rule
 
@@ -47,8 +48,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def settings() -> str:
-    """Every trait of the three classes that an administrator configures."""
-    return "\n\n".join(_section(cls) for cls in (IAMAuthenticator, DLaaSConfig, LocalDLaaSSpawner))
+    """Every trait of the classes that an administrator configures."""
+    return "\n\n".join(_section(cls) for cls in (IAMAuthenticator, DLaaSConfig, DLaaSSpawner, LocalDLaaSSpawner))
 
 
 def defaults() -> str:

@@ -21,9 +21,10 @@ from jupyterhub_dlaas.catalogue.load import load
 from jupyterhub_dlaas.hub import metrics, status, token_api
 from jupyterhub_dlaas.hub.authenticator import IAMAuthenticator
 from jupyterhub_dlaas.hub.config import DLaaSConfig
+from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
 from jupyterhub_dlaas.hub.spawner_local import LocalDLaaSSpawner
 
-SETTINGS = {cls.__name__: cls for cls in (IAMAuthenticator, DLaaSConfig, LocalDLaaSSpawner)}
+SETTINGS = {cls.__name__: cls for cls in (IAMAuthenticator, DLaaSConfig, DLaaSSpawner, LocalDLaaSSpawner)}
 PAGES = REPO / "docs" / "pages"
 CONFIG = REPO / "config"
 ANY = pytest.mark.parametrize("block", blocks("python"), ids=str)

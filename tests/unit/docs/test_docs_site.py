@@ -46,7 +46,12 @@ def test_a_reader_fetches_nothing_from_other_hosts(site: Path) -> None:
 
 def test_settings_come_from_the_classes(site: Path) -> None:
     page = text(site, "reference/settings")
-    for name in ("iamauthenticator-issuer_url", "dlaasconfig-shared_servers", "localdlaasspawner-system_group"):
+    for name in (
+        "iamauthenticator-issuer_url",
+        "dlaasconfig-shared_servers",
+        "dlaasspawner-agent_image",
+        "localdlaasspawner-system_group",
+    ):
         assert f'id="{name}"' in page
 
 
