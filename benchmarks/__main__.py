@@ -1,6 +1,6 @@
 """`make bench`: everything is measured side by side in one run and printed as one table; `--write` puts it into docs.
 
-`python -m benchmarks bundle login` runs these only.
+`python -m benchmarks bundle login` runs these only; `make bench-cluster` those that need a Kubernetes cluster.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import agent_memory, hub, iam_requests
+from benchmarks import agent_memory, cluster, hub, iam_requests, options
 from benchmarks.rows import Row, table
 
+NEED_A_CLUSTER: dict[str, Callable[[], list[Row]]] = {
+    "pod-start": cluster.starts,
+    "pods-together": cluster.together,
+    "options": options.rows,
+}
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "bundle": hub.bundle,
     "login": hub.login,
@@ -26,21 +31,24 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 
 def main() -> None:
+    known = {**PARTS, **NEED_A_CLUSTER}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(known)}; {', '.join(PARTS)} if none is named"
+    )
     parser.add_argument("--write", type=Path, help="also write the table to this Markdown file")
-    options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    given = parser.parse_args()
+    unknown = set(given.parts) - set(known)
     if unknown:
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     rows: list[Row] = []
-    for name in options.parts or PARTS:
+    for name in given.parts or PARTS:
         print(f"measuring {name} ...", flush=True)
-        rows += PARTS[name]()
+        rows += known[name]()
     print(table(rows))
-    if options.write:
+    if given.write:
         about = f"{os.cpu_count()} cores, Python {platform.python_version()}, {datetime.date.today():%Y-%m-%d}"
-        options.write.write_text(f"Measured on {about}.\n\n{table(rows)}\n")
+        given.write.write_text(f"Measured on {about}.\n\n{table(rows)}\n")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ vo: escape
 rucio_instances:
   escape: {display_name: ESCAPE, rucio_host: "https://rucio.example.org", audience: rucio, mode: download}
 environments:
-  - {name: small, display_name: Small, image: "registry.example.org/escape/small:1", rucio: [escape]}
+  - {name: small, display_name: Small, image: "IMAGE", rucio: [escape]}
 """
 
 
@@ -146,12 +146,33 @@ def configuration(spec: dict[str, Any], folder: Path) -> Config:
         c.IAMAuthenticator.ca_file = spec["ca_file"] or ""
         c.IAMAuthenticator.audiences = {key: {} for key in spec["audiences"]}
         if spec["audiences"]:
-            (folder / "catalogue.yaml").write_text(CATALOGUE)
+            image = (spec.get("cluster") or {}).get("image", "registry.example.org/escape/small:1")
+            (folder / "catalogue.yaml").write_text(CATALOGUE.replace("IMAGE", image))
             c.DLaaSConfig.catalogue = str(folder / "catalogue.yaml")
             c.DLaaSConfig.vos = {"escape": {"groups": {"escape"}, "trusted": True}}
         if spec.get("auth_refresh_age"):
             c.Authenticator.auth_refresh_age = spec["auth_refresh_age"]
+    if spec.get("cluster"):
+        _in_cluster(c, spec, spec["cluster"])
     return c
+
+
+def _in_cluster(c: Config, spec: dict[str, Any], cluster: dict[str, str]) -> None:
+    """Servers are pods, which answer HTTP with the smallest server that Python has."""
+    from kubespawner import KubeSpawner
+
+    from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
+
+    c.JupyterHub.hub_bind_url = c.JupyterHub.bind_url = f"http://{cluster['host']}:{spec['port']}"
+    c.JupyterHub.spawner_class = KubeSpawner if spec["kind"] == "stock" else DLaaSSpawner
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 300}
+    c.KubeSpawner.namespace, c.KubeSpawner.image = cluster["namespace"], cluster["image"]
+    c.KubeSpawner.cmd = ["sh", "-c", "echo started; exec python3 -m http.server 8888"]
+    c.KubeSpawner.uid, c.KubeSpawner.fs_gid = 1000, 100
+    c.KubeSpawner.working_dir = "/tmp"
+    c.KubeSpawner.delete_grace_period = 0
+    c.KubeSpawner.start_timeout = 300
+    c.DLaaSSpawner.agent_image = cluster["agent_image"]
 
 
 async def populate(app: JupyterHub, spec: dict[str, Any], folder: Path) -> list[dict[str, str]]:
