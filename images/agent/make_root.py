@@ -41,7 +41,9 @@ def main(package: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), interpreter)
     for library in libraries([interpreter, *extensions]):
         # The loader is named in the binaries; it finds libraries in /usr/lib whatever the base's layout.
-        copy(library, root / (library.relative_to("/") if library.name.startswith("ld-") else f"usr/lib/{library.name}"))
+        copy(
+            library, root / (library.relative_to("/") if library.name.startswith("ld-") else f"usr/lib/{library.name}")
+        )
     copy(Path("/") / CERTIFICATES, root / CERTIFICATES)
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
