@@ -1,4 +1,4 @@
-"""Runs on the node, as root and with its processes in view: what eosxd sees of a container, and what a node can do to it.
+"""Runs on the node, as root and with its processes in view: what eosxd sees of a container, and what a node can do.
 
     kubectl exec -i daemonset/node -- python3 - eos CONTAINER UID GID       < node_view.py
     kubectl exec -i daemonset/node -- python3 - watch CONTAINER UID GID SECONDS
@@ -109,6 +109,7 @@ def eos(container, uid, gid):
     with open(f"/proc/{pid}/mountinfo") as file:
         mounts = [line.split() for line in file]
     own = max((m for m in mounts if (path + "/").startswith(m[4].rstrip("/") + "/")), key=lambda m: len(m[4]))
+    bearer_files = [f"{folder}/bt_u{uid}" for folder in (variables.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp")]
     become(uid, gid)
     about, content, acl = read(root, path)
     fields = content.decode(errors="replace").split(":")
@@ -116,12 +117,8 @@ def eos(container, uid, gid):
     audience = claims.get("aud", [])
     return {
         "variable": variables.get("OAUTH2_TOKEN", ""),
-        "outranking": [name for name in OUTRANKING if variables.get(name)]
-        + [
-            place
-            for place in (f"{variables.get('XDG_RUNTIME_DIR', '')}/bt_u{uid}", f"/tmp/bt_u{uid}")
-            if there(root, place)
-        ],
+        "outranking": [name for name in OUTRANKING if variables.get(name)],
+        "bearer_files": [place for place in bearer_files if there(root, place)],
         "fields": [fields[0], *fields[2:]],
         "bytes_besides_printable": sum(not 0x21 <= byte <= 0x7E for byte in content),
         "owner": about.st_uid,

@@ -69,7 +69,7 @@ c.KubeSpawner.http_timeout = 60
 c.KubeSpawner.delete_grace_period = 1
 c.KubeSpawner.cpu_guarantee = 0.05
 c.KubeSpawner.mem_guarantee = "64M"
-c.KubeSpawner.common_labels = {"app": "dlaas-test", "release": "dlaas-test"}
+c.KubeSpawner.common_labels = {"app": "dlaas-test", "dlaas.test/part": "lake"}
 c.KubeSpawner.enable_user_namespaces = False
 c.KubeSpawner.environment = {"SET_BY_THE_ADMINISTRATOR": "yes"}
 # Homes as an administrator sets them up: the data lake's own volumes come beside.
