@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from jupyterhub_dlaas.hub.progress import Progress
 from jupyterhub_dlaas.oidc.secret import Secret
 
 _LOOK_SECONDS = 0.25
+_LOOKS_PER_TELLING = 4  # a busy hub has thousands of events
 _MOUNT_SECONDS = 20.0  # a node that has just joined may be about to mount it
 
 Objects = Mapping[str, dict[str, Any]]
@@ -46,8 +48,9 @@ class StartWatch:
     async def until_failed(self) -> None:
         """Tells the steps; raises BundleError when the notebook cannot start any more, else goes on for ever."""
         was_there = False
-        while True:
-            self.tell()
+        for look in itertools.count():
+            if look % _LOOKS_PER_TELLING == 0:
+                self.tell()
             seen = self._own()
             if seen is not None:
                 was_there = True

@@ -25,6 +25,7 @@ from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin, Refused, refu
 from jupyterhub_dlaas.oidc.secret import Secret
 
 _STATE = "dlaas_secret"
+_SHARE_OF_TIMEOUT = 0.97
 _FOLDER_LENGTH = 48  # of a scratch folder's name, as of the {username} in KubeSpawner's own templates
 
 
@@ -175,6 +176,8 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
 
     async def _start(self) -> str:
         self._checked = self._created = False
+        # Just before JupyterHub gives up, which would not say why.
+        until = asyncio.get_running_loop().time() + _SHARE_OF_TIMEOUT * self.start_timeout
         try:
             self._refuse_profiles()
             await self._need_rights()
@@ -182,7 +185,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             self.places = pod.new_places()
             self._pod = self._pod_of(pod.new_secret_name(self.pod_name))
             self.save_state()
-            return await self._until_up(self._pod)
+            return await self._until_up(self._pod, until)
         except DLaaSError as error:
             self.log.error("%s's server %r was not started: %s", self.user.name, self.name, error)
             await self._undo()
@@ -206,7 +209,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
     def _pod_of(self, secret_name: str) -> ServerPod:
         return ServerPod(self.api, self.namespace, self.pod_name, secret_name, self.k8s_api_request_timeout)
 
-    async def _until_up(self, mine: ServerPod) -> str:
+    async def _until_up(self, mine: ServerPod, until: float) -> str:
         """KubeSpawner's start, given up as soon as the pod cannot come up any more."""
         watch = StartWatch(
             mine,
@@ -218,9 +221,16 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         )
         tasks = [asyncio.ensure_future(super()._start()), asyncio.ensure_future(watch.until_failed())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            url = next(task.result() for task in tasks if task.done())
+            await asyncio.wait(
+                tasks, return_when=asyncio.FIRST_COMPLETED, timeout=until - asyncio.get_running_loop().time()
+            )
             watch.tell()
+            if not any(task.done() for task in tasks):
+                last = self.steps.events[-1]["message"]
+                raise BundleError(
+                    f"The server was not up after {self.start_timeout} seconds. The last step was: {last}"
+                )
+            url = next(task.result() for task in tasks if task.done())
         finally:
             for task in tasks:
                 task.cancel()
@@ -331,7 +341,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         """As KubeSpawner's; a pod that cannot be deleted now is deleted later."""
         try:
             await super().stop(now)
-        except (TimeoutError, ApiException):
+        except (*NO_ANSWER, ApiException):
             if self._pod is not None:
                 self._delete_later(self._pod)
             raise

@@ -165,6 +165,17 @@ async def test_a_required_mount_that_does_not_come_fails_the_start(
     assert lake.cluster.left() == []
 
 
+async def test_a_pod_that_does_not_come_up_in_time_says_what_it_waited_for(lake: Scene) -> None:
+    lake.spawner.start_timeout = 1
+    lake.cluster.react = lake.cluster.wait
+    start = asyncio.ensure_future(refused(lake))
+    await lake.cluster.until(lambda: lake.spawner._pod and lake.spawner._pod.uid)
+    lake.cluster.event(POD, "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.")
+    said = (await start).jupyterhub_message
+    assert said.endswith("The last step was: Waiting for a node: 0/1 nodes are available: 1 Insufficient cpu.")
+    assert lake.cluster.left() == []
+
+
 # ---- the API server's bad days
 
 
