@@ -10,6 +10,7 @@ TOKENS = "tokens"
 EOS_TOKEN = "eos/token"  # noqa: S105  a path
 RUCIO_CFG = "rucio/etc/rucio.cfg"
 JUPYTER_CONFIG = "jupyter/jupyter_server_config.json"
+LAB_DEFAULTS = "jupyter/labconfig/default_setting_overrides.json"
 PYTHON_STARTUP = "python/startup.py"
 STATUS = "status.json"
 # Relative to $RUCIO_CACHE_DIR; rucio_jupyterlab.db.prepare_db gives the name.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jupyterhub_dlaas.bundle import paths
 from jupyterhub_dlaas.bundle.environment import eos_storage
 from jupyterhub_dlaas.bundle.files import BundleFile
-from jupyterhub_dlaas.bundle.jupyter import PYTHON_STARTUP, cache_db, jupyter_server_config
+from jupyterhub_dlaas.bundle.jupyter import LAB_DEFAULTS, PYTHON_STARTUP, cache_db, jupyter_server_config
 from jupyterhub_dlaas.bundle.mounts import MountState
 from jupyterhub_dlaas.bundle.mounts import mounts as mounts_of
 from jupyterhub_dlaas.bundle.rucio import rucio_cfg
@@ -63,6 +63,7 @@ def render(
         cfg = rucio_cfg(instance, places, user=user, account=account, auth_type=auth_type)
         files += [
             BundleFile(paths.RUCIO_CFG, PRIVATE, cfg),
+            BundleFile(paths.LAB_DEFAULTS, PRIVATE, LAB_DEFAULTS),
             BundleFile(paths.PYTHON_STARTUP, PRIVATE, PYTHON_STARTUP),
             BundleFile(paths.CACHE_DB, PRIVATE, cache_db(choice, account=account), "once", "cache"),
         ]

@@ -94,6 +94,20 @@ def test_extension_is_signed_in_without_a_click(tmp_path: Path):
     assert (answer["auth_type"], answer["auth_config"]) == ("oidc", {"account": "alice"})
 
 
+LAB = """
+from jupyterlab_server.settings_utils import _get_overrides
+overrides, error = _get_overrides("/nonexistent")
+print(overrides["@jupyterlab/apputils-extension:kernels-settings"]["commsOverSubshells"], error or "")
+"""
+
+
+def test_jupyterlab_does_not_send_comms_over_subshells_unless_the_user_says_so(tmp_path: Path):
+    places = write(tmp_path, choice(), tokens())
+    environ = {**clean_environ(tmp_path), **environment(choice(), places, {})}
+    done = subprocess.run([sys.executable, "-c", LAB], env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["disabled"], done.stderr
+
+
 KERNEL = """
 import sys
 from jupyter_client.manager import start_new_kernel

@@ -19,6 +19,7 @@ def test_bundle_has_the_promised_files():
         "cache.db",
         "eos/token",
         "jupyter/jupyter_server_config.json",
+        "jupyter/labconfig/default_setting_overrides.json",
         "python/startup.py",
         "rucio/etc/rucio.cfg",
         "status.json",
