@@ -93,8 +93,8 @@ LAB_DEFAULTS = b'''\
 '''
 """Defaults of JupyterLab's settings, which users may change in its settings editor.
 
-JupyterLab >= 4.4 has ipykernel >= 7 handle comms in a thread of its own, where what the Rucio extension sends to a kernel is
-now and then never answered: the panel says "Attaching" for ever and the variable does not come.
+JupyterLab >= 4.4 has ipykernel >= 7 handle comms in a thread of its own, where what the Rucio extension sends to a
+kernel is now and then never answered: the panel says "Attaching" for ever and the variable does not come.
 """
 
 PYTHON_STARTUP = b'''\
