@@ -192,14 +192,18 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             raise refusal(error) from error
         except TimeoutError:
             await self._undo()
-            if self._created:
-                raise
-            raise Refused(503, "Kubernetes did not answer or create the server's pod. Try again in a minute.") from None
+            raise Refused(503, self._why_late()) from None
         except BaseException:
             await self._undo()
             raise
         finally:
             self._credential = None
+
+    def _why_late(self) -> str:
+        if not self._created:
+            return "Kubernetes did not answer or create the server's pod. Try again in a minute."
+        last = self.steps.events[-1]["message"]
+        return f"The server was not up after {self.start_timeout} seconds. The last step was: {last}"
 
     async def _need_rights(self) -> None:
         problems = [] if self.cluster is None else await self.cluster.ask_again()
@@ -226,10 +230,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             )
             watch.tell()
             if not any(task.done() for task in tasks):
-                last = self.steps.events[-1]["message"]
-                raise BundleError(
-                    f"The server was not up after {self.start_timeout} seconds. The last step was: {last}"
-                )
+                raise TimeoutError
             url = next(task.result() for task in tasks if task.done())
         finally:
             for task in tasks:
