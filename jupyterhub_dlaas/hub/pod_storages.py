@@ -31,18 +31,18 @@ class StorageParts:
 def storage_parts(storages: Sequence[tuple[str, Storage]], folder: str) -> StorageParts:
     """Names and storages of an environment; `folder` is the user's own one in a scratch space."""
     volumes, mounts, names, required = [], [], {}, set()
+    needed = {storage.mount_path for _, storage in storages if storage.required}
     seen: set[str] = set()
     for index, (name, storage) in enumerate(storages):
-        if (
-            storage.mount_path in seen
-        ):  # two EOS instances below one folder of the node: the catalogue allows nothing else
+        # Two FUSE mounts below one folder of the node share a volume; the catalogue allows nothing else at one place.
+        if storage.mount_path in seen:
             continue
         seen.add(storage.mount_path)
         volume = f"{PREFIX}{index}"
         names[volume] = name
-        if storage.required:
+        if storage.mount_path in needed:
             required.add(volume)
-        volumes.append({"name": volume, **_source(storage)})
+        volumes.append({"name": volume, **_source(storage, required=volume in required)})
         mounts.append({"name": volume, "mountPath": storage.mount_path, "readOnly": storage.read_only})
         if isinstance(storage, ScratchStorage) and storage.per_user:
             # kubelet makes the folder, with the mode of the one above it. Propagation means nothing there.
@@ -53,10 +53,10 @@ def storage_parts(storages: Sequence[tuple[str, Storage]], folder: str) -> Stora
     return StorageParts(tuple(volumes), tuple(mounts), names, frozenset(required))
 
 
-def _source(storage: Storage) -> dict[str, Any]:
+def _source(storage: Storage, *, required: bool) -> dict[str, Any]:
     if not isinstance(storage, VolumeStorage):
         # Otherwise a node without it would keep the server from starting for ever.
-        kind = "Directory" if storage.required else "DirectoryOrCreate"
+        kind = "Directory" if required else "DirectoryOrCreate"
         return {"hostPath": {"path": storage.host_path, "type": kind}}
     if storage.nfs:
         return {"nfs": {"server": storage.nfs.server, "path": storage.nfs.path, "readOnly": storage.read_only}}
