@@ -72,6 +72,7 @@ def digest(sources: Iterable[str]) -> str:
 def _build(image: str, folder: Path, say: Say) -> Path:
     if image in SHIPPED:
         settings = {"IMAGES": image, "IMAGE_TAG": TAG, "IMAGE_PREFIX": "localhost/dlaas", "IMAGES_OUT": str(folder)}
+        settings["IMAGES_COMPRESSED"] = "no"
         run(f"Building {name_of(image)}", [str(ROOT / "images" / "build")], say, environment=settings)
         return folder / f"{image}.tar"
     builder = builder_command()

@@ -19,8 +19,9 @@ import stat
 import sys
 import time
 
-# eosxd prefers these to OAUTH2_TOKEN, or takes them instead where they can be used.
-OUTRANKING = ("KRB5CCNAME", "X509_USER_PROXY", "BEARER_TOKEN_FILE", "BEARER_TOKEN")
+# eosxd prefers these to OAUTH2_TOKEN; the second ones are paths, of files that it passes over if it cannot open them.
+OUTRANKING = ("KRB5CCNAME", "BEARER_TOKEN")
+OUTRANKING_FILES = ("X509_USER_PROXY", "BEARER_TOKEN_FILE")
 
 
 def processes(container):
@@ -106,10 +107,11 @@ def server(container):
 def eos(container, uid, gid):
     pid, variables, path = server(container)
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+    instead = [f"{folder}/bt_u{uid}" for folder in (variables.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp")]
     with open(f"/proc/{pid}/mountinfo") as file:
         mounts = [line.split() for line in file]
     own = max((m for m in mounts if (path + "/").startswith(m[4].rstrip("/") + "/")), key=lambda m: len(m[4]))
-    bearer_files = [f"{folder}/bt_u{uid}" for folder in (variables.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp")]
+    instead += [variables[name] for name in OUTRANKING_FILES if variables.get(name)]
     become(uid, gid)
     about, content, acl = read(root, path)
     fields = content.decode(errors="replace").split(":")
@@ -118,7 +120,7 @@ def eos(container, uid, gid):
     return {
         "variable": variables.get("OAUTH2_TOKEN", ""),
         "outranking": [name for name in OUTRANKING if variables.get(name)],
-        "bearer_files": [place for place in bearer_files if there(root, place)],
+        "instead": [place for place in instead if there(root, place)],
         "fields": [fields[0], *fields[2:]],
         "bytes_besides_printable": sum(not 0x21 <= byte <= 0x7E for byte in content),
         "owner": about.st_uid,
@@ -194,12 +196,15 @@ def kill(container, name=""):
 
 
 def environments(container):
-    """What the container's processes were started with: variables and arguments."""
+    """What the container's processes were started with, variables and arguments, and how large they are."""
     found = []
     for pid in processes(container):
         try:
             with open(f"/proc/{pid}/cmdline") as file:
-                found.append({"arguments": file.read().split("\0"), "variables": environ(pid)})
+                arguments = file.read().split("\0")
+            with open(f"/proc/{pid}/statm") as file:
+                resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            found.append({"arguments": arguments, "variables": environ(pid), "resident_bytes": resident})
         except OSError:
             continue
     return found

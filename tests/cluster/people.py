@@ -163,3 +163,13 @@ async def until(
             said = now
             say(f"{what}: {now - began:.0f} s")
         await asyncio.sleep(every)
+
+
+def agent_tokens(user: str) -> list[str]:
+    """The notes of the agents' tokens that the hub's database has for a user."""
+    code = (
+        "import json, sqlite3, sys; print(json.dumps([row[0] for row in sqlite3.connect('jupyterhub.sqlite').execute("
+        "'select note from api_tokens join users on users.id = user_id where users.name = ? and scopes like ?',"
+        " (sys.argv[1], '%dlaas%'))]))"
+    )
+    return list(json.loads(kubectl("exec", "deployment/hub", "--", "python3", "-c", code, user)))

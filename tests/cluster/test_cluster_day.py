@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,9 +12,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cluster.kubectl import get, kubectl
+from cluster.kubectl import NAMESPACE, exists, get, kubectl
 from cluster.lake import TOKEN_SECONDS
-from cluster.people import GID, UID, Visitor, on_node, restarts, until
+from cluster.people import GID, UID, Visitor, agent_tokens, on_node, restarts, until
 
 ENVIRONMENT = "escape/astronomy"
 DISTURBED_SECONDS = 3 * TOKEN_SECONDS + 10
@@ -91,7 +93,7 @@ async def test_eos_accepts_the_token_file(alice: Visitor) -> None:
     assert (eos["file_system"], eos["mount_point"]) == ("tmpfs", eos["path"].removesuffix("/eos/token"))
     assert "ro" in eos["mount_options"]
     assert not eos["outranking"]
-    assert not eos["bearer_files"]
+    assert not eos["instead"]
     seen["path"] = eos["path"]
 
 
@@ -195,3 +197,109 @@ async def test_a_fuse_pod_that_was_replaced_is_seen_again(alice: Visitor, say: C
         say=say,
     )
     say(f"read again after {time.monotonic() - began:.1f} s")
+
+
+async def test_a_replaced_hub_and_a_killed_agent_are_not_noticed_through_three_token_lifetimes(
+    alice: Visitor, again: Callable[..., float], say: Callable[[str], None]
+) -> None:
+    """Rules 6, 7 and 10: the token is read all the time, and is always there, whole and alive."""
+    before = alice.pod()
+    watched = asyncio.create_task(
+        asyncio.to_thread(on_node, before, "watch", "notebook", UID, GID, DISTURBED_SECONDS, seconds=300)
+    )
+    await pause(20, say)
+    assert on_node(before, "kill", "dlaas-agent")["killed"]
+    say("the agent is killed")
+    await until(
+        "the agent runs again", lambda: restarts(alice.pod(), "dlaas-agent") > restarts(before, "dlaas-agent"), say=say
+    )
+    await pause(20, say)
+    await asyncio.to_thread(kubectl, "delete", "pod", "-l", "app=hub", "--wait=true")
+    say("the hub's pod is deleted")
+    say(f"a new hub answers after {await asyncio.to_thread(again, 'deployment/hub'):.1f} s")
+    await pause(0, say, until=watched)
+    seen_by_node = await watched
+    say(str(seen_by_node))
+    assert seen_by_node["reads"] > 1000
+    assert not seen_by_node["missing"]
+    assert not seen_by_node["broken"]
+    assert not seen_by_node["expired"]
+    assert not seen_by_node["renewals_with_the_same_time"]
+    assert seen_by_node["renewals"] >= 4
+    after = alice.pod()
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert restarts(after, "notebook") == 0
+
+
+async def test_she_works_on_as_before(alice: Visitor) -> None:
+    assert await alice.scientist.whoami() == "account alice"
+    await alice.scientist.find()
+    await alice.scientist.make_available()
+    await alice.scientist.read_file()
+
+
+async def test_the_new_hub_knows_her_server_and_its_tokens(alice: Visitor) -> None:
+    assert "" in await alice.servers()
+    status = await until("the new hub's status", lambda: healthy(alice), seconds=60)
+    assert all(mount["alive"] for mount in status["mounts"])
+
+
+async def healthy(alice: Visitor) -> dict[str, Any] | None:
+    status = await alice.status()
+    return status if status["mounts"] and all(audience["valid"] for audience in status["audiences"]) else None
+
+
+async def test_a_stop_leaves_no_pod_no_secret_and_no_token(alice: Visitor) -> None:
+    secret = agent_secret(alice.pod())
+    await alice.stop()
+    await nothing_is_left(alice, secret)
+
+
+async def test_the_next_start_has_another_path_and_another_secret(alice: Visitor) -> None:
+    """Rule 8."""
+    await alice.start(ENVIRONMENT)
+    assert on_node(alice.pod(), "eos", "notebook", UID, GID)["path"] != seen["path"]
+    assert alice.inside("cat /scratch/note ; ls ~/kept").split() == ["hers", "/home/jovyan/kept"]
+
+
+async def test_a_pod_deleted_behind_the_hubs_back_leaves_nothing(alice: Visitor) -> None:
+    pod = alice.pod()
+    kubectl("delete", "pod", pod["metadata"]["name"], "--wait=true")
+    await nothing_is_left(alice, agent_secret(pod))
+
+
+async def test_a_pod_evicted_from_its_node_leaves_nothing(alice: Visitor) -> None:
+    """As `kubectl drain` does it."""
+    await alice.start(ENVIRONMENT)
+    pod = alice.pod()
+    name = pod["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction), namespace=None)
+    await until("the pod's end", lambda: not alice.pods())
+    await nothing_is_left(alice, agent_secret(pod))
+
+
+async def nothing_is_left(alice: Visitor, secret: str) -> None:
+    await until("the hub notices the end", lambda: gone(alice), seconds=60)
+    await until("the Secret is collected", lambda: not exists("secret", secret), seconds=60)
+    assert not alice.pods()
+    assert not agent_tokens("alice")
+
+
+async def gone(alice: Visitor) -> bool:
+    return not await alice.servers()
+
+
+async def pause(
+    seconds: float, say: Callable[[str], None], *, until: asyncio.Task[Any] | None = None, every: float = 8
+) -> None:
+    """Lets time pass, or waits for a task, with a line every 8 s."""
+    began = time.monotonic()
+    while not until.done() if until else time.monotonic() - began < seconds:
+        left = seconds - (time.monotonic() - began)
+        if until:
+            await asyncio.wait([until], timeout=every)
+        else:
+            await asyncio.sleep(min(every, left))
+        say(f"{time.monotonic() - began:.0f} s of the tokens' lives")
