@@ -151,3 +151,25 @@ def test_a_vo_without_members_is_warned_of(config: Path) -> None:
 def test_no_file_is_said_so(tmp_path: Path) -> None:
     ((_, message),) = errors(tmp_path / "nowhere.py")
     assert "There is no file" in message
+
+
+# ---- a hub whose servers are pods
+
+POD_SPAWNER = "jupyterhub_dlaas.hub.spawner_kube.DLaaSSpawner"
+
+
+def test_a_hub_for_pods_needs_the_agents_image(config: Path) -> None:
+    change(config, '"dlaas-local"', f'"{POD_SPAWNER}"')
+    ((subject, message),) = errors(config)
+    assert subject == "c.JupyterHub.spawner_class"
+    assert "c.DLaaSSpawner.agent_image is not set" in message
+
+
+def test_a_cluster_that_cannot_be_asked_from_here_is_no_error(
+    config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    change(config, '"dlaas-local"', f'"{POD_SPAWNER}"\nc.DLaaSSpawner.agent_image = "registry.example.org/agent:1"')
+    found = [finding for finding in check(str(config)).findings if finding.subject == "Kubernetes"]
+    assert [finding.level for finding in found] == ["warning"]
+    assert not [finding for finding in check(str(config), offline=True).findings if finding.subject == "Kubernetes"]
