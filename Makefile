@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak bench images docs clean debian-demo debian-test debian-java debian-java-packages
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak test-cluster demo-cluster bench images docs clean debian-demo debian-test debian-java debian-java-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -39,6 +39,13 @@ test-browser: .venv/.test ## a real Chromium through the whole demo
 
 test-keycloak: .venv/.test debian-java ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
+
+test-cluster: .venv/.test ## everything deployed in the cluster of KUBECONFIG, and used as a person does (about 12 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m cluster.lake up
+	@$(BIN)/python -m pytest -v --tb=short tests/cluster
+
+demo-cluster: .venv/.test ## the same, left running: prints where to go and who can log in
+	@PYTHONPATH=tests $(BIN)/python -m cluster.lake up
 
 bench: .venv/.test ## measured beside what one would use instead
 	$(BIN)/python -m benchmarks --write docs/pages/reference/speed-table.md

@@ -43,7 +43,7 @@ def lake(say: Say) -> Deployment:
     try:
         running = up(say)
     except ClusterError as problem:
-        pytest.exit(str(problem), returncode=1)
+        pytest.fail(str(problem), pytrace=False)
     return running
 
 
