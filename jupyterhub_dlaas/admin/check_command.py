@@ -138,10 +138,11 @@ def _makes_pods(app: Any) -> bool:
 
 def _cluster(report: Report, app: Any) -> None:
     """What a hub whose servers are pods may do there: with the rights of whoever runs this."""
+    from jupyterhub_dlaas.hub.kube_access import lacking
     from jupyterhub_dlaas.hub.kube_api import Unreachable
 
     try:
-        problems = asyncio.run(app.spawner_class.what_the_cluster_lacks(app.config))
+        problems = asyncio.run(lacking(app.spawner_class.settings(app.config)))
     except Unreachable as error:
         report.warning("Kubernetes", f"cannot be asked from here: {error}")
         return

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException, AuthorizationV1Api, VersionApi
+from kubernetes_asyncio.config import ConfigException
+from kubespawner.clients import load_config, shared_client
 
-from jupyterhub_dlaas.hub.kube_api import Passing, answer, said
+from jupyterhub_dlaas.hub.kube_api import Passing, Unreachable, answer, said
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +66,33 @@ async def missing(api: Any, namespace: str, wanted: Needs) -> list[str]:
     return [*problems, *(rule_sentence(resource, verbs, namespace) for resource, verbs in lacking.items())]
 
 
+async def lacking(settings: Any) -> list[str]:
+    """What is missing for these settings. Raises Unreachable where no cluster is configured, or it does not answer."""
+    try:
+        cluster = Cluster.of(settings)
+        await cluster.ask()
+    except (Passing, ConfigException) as error:
+        raise Unreachable(str(error)) from None
+    return cluster.problems
+
+
 class Cluster:
     """What is known about the hub's rights: asked when the hub starts and, while one is missing, at each start."""
 
     def __init__(self, api: Any, namespace: str, wanted: Needs) -> None:
         self.problems: list[str] = []
         self._api, self._namespace, self._wanted = api, namespace, wanted
+
+    @classmethod
+    def of(cls, settings: Any) -> Cluster:
+        """The one these settings of a spawner are for. Raises kubernetes_asyncio's ConfigException if there is none."""
+        load_config(
+            host=settings.k8s_api_host,
+            ssl_ca_cert=settings.k8s_api_ssl_ca_cert,
+            verify_ssl=settings.k8s_api_verify_ssl,
+        )
+        namespace = "" if settings.enable_user_namespaces else settings.namespace
+        return cls(shared_client("CoreV1Api").api_client, namespace, needs(settings))
 
     async def ask(self) -> None:
         """Asks now. Raises Passing."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar, Self
 
-from kubernetes_asyncio.client import ApiClient, ApiException
+from kubernetes_asyncio.client import ApiException
 from kubernetes_asyncio.config import ConfigException
-from kubespawner.clients import load_config, shared_client
 from kubespawner.slugs import safe_slug
 from traitlets import Dict, Enum, Integer, Unicode
 from traitlets.config import Configurable
 
 from jupyterhub_dlaas.errors import BundleError, ConfigError, DLaaSError
-from jupyterhub_dlaas.hub import kube_access, pod, pod_rules
+from jupyterhub_dlaas.hub import pod, pod_rules
 from jupyterhub_dlaas.hub.kube_access import Cluster
-from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, Unreachable, is_passing, said
+from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, is_passing, said
 from jupyterhub_dlaas.hub.kube_choice import overrides
 from jupyterhub_dlaas.hub.kube_patience import PatientKubeSpawner
 from jupyterhub_dlaas.hub.kube_pod import ServerPod
@@ -137,33 +136,11 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
     async def in_background(cls, app: Any) -> None:
         """Runs from the hub's start on: asks the cluster what the hub may do in it, and logs what is missing."""
         try:
-            cls.cluster = cls.cluster_of(cls.settings(app.config))
+            cls.cluster = Cluster.of(cls.settings(app.config))
         except ConfigException as error:
             app.log.error("No server can start: there is no Kubernetes configuration (%s)", error)
             return
         await cls.cluster.ask_until_answered()
-
-    @classmethod
-    async def what_the_cluster_lacks(cls, config: Any) -> list[str]:
-        """Sentences, for `dlaas check`. Raises Unreachable where no cluster is configured or it does not answer."""
-        try:
-            cluster = cls.cluster_of(cls.settings(config))
-            await cluster.ask()
-        except (Passing, ConfigException) as error:
-            raise Unreachable(str(error)) from None
-        return cluster.problems
-
-    @classmethod
-    def cluster_of(cls, settings: Self) -> Cluster:
-        """The cluster that these settings are for. Raises kubernetes_asyncio's ConfigException where there is none."""
-        load_config(
-            host=settings.k8s_api_host,
-            ssl_ca_cert=settings.k8s_api_ssl_ca_cert,
-            verify_ssl=settings.k8s_api_verify_ssl,
-        )
-        api: ApiClient = shared_client("CoreV1Api").api_client
-        namespace = "" if settings.enable_user_namespaces else settings.namespace
-        return Cluster(api, namespace, kube_access.needs(settings))
 
     def _refuse_profiles(self) -> None:
         if self.profile_list:

@@ -12,6 +12,7 @@ from kube_fakes import Cluster, cluster
 from traitlets.config import Config
 
 from jupyterhub_dlaas.errors import ConfigError
+from jupyterhub_dlaas.hub.kube_access import lacking
 from jupyterhub_dlaas.hub.kube_api import Unreachable
 from jupyterhub_dlaas.hub.spawner_kube import DLaaSSpawner
 
@@ -34,6 +35,10 @@ def refusal(*, internal_ssl: bool = False, **settings: Any) -> str:
     except ConfigError as error:
         return error.sentence()
     return ""
+
+
+async def lacking_with(made: Config) -> list[str]:
+    return await lacking(DLaaSSpawner.settings(made))
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], named: 
 
 
 async def test_a_hub_with_all_rights_lacks_nothing(kube: Cluster) -> None:
-    assert await DLaaSSpawner.what_the_cluster_lacks(config()) == []
+    assert await lacking_with(config()) == []
     asked = {(body["verb"], body["resource"]) for _, _, body in kube.bodies}
     assert asked == {
         *((verb, "pods") for verb in ("get", "list", "watch", "create", "delete")),
@@ -73,7 +78,7 @@ async def test_a_hub_with_all_rights_lacks_nothing(kube: Cluster) -> None:
 
 async def test_a_missing_rule_is_named_with_its_remedy(kube: Cluster) -> None:
     kube.denied |= {("create", "secrets"), ("list", "pods"), ("watch", "pods")}
-    assert await DLaaSSpawner.what_the_cluster_lacks(config()) == [
+    assert await lacking_with(config()) == [
         "The hub may not list or watch pods in the namespace jhub. Bind its service account to a Role in jhub with the "
         'rule - {apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}.',
         "The hub may not create secrets in the namespace jhub. Bind its service account to a Role in jhub with the "
@@ -83,14 +88,14 @@ async def test_a_missing_rule_is_named_with_its_remedy(kube: Cluster) -> None:
 
 async def test_only_what_is_used_is_asked_for(kube: Cluster) -> None:
     settings = {"events_enabled": False, "storage_pvc_ensure": True, "services_enabled": True}
-    await DLaaSSpawner.what_the_cluster_lacks(config(**settings))
+    await lacking_with(config(**settings))
     resources = {body["resource"] for _, _, body in kube.bodies}
     assert resources == {"pods", "secrets", "persistentvolumeclaims", "services"}
 
 
 async def test_namespaces_per_user_need_rights_in_all(kube: Cluster) -> None:
     kube.denied.add(("create", "secrets"))
-    (problem,) = await DLaaSSpawner.what_the_cluster_lacks(config(enable_user_namespaces=True))
+    (problem,) = await lacking_with(config(enable_user_namespaces=True))
     assert "in every namespace" in problem
     assert "a ClusterRole" in problem
 
@@ -98,20 +103,20 @@ async def test_namespaces_per_user_need_rights_in_all(kube: Cluster) -> None:
 @pytest.mark.parametrize("version", [("1", "28"), ("1", "28+"), ("1", "9")])
 async def test_a_cluster_without_sidecars_is_too_old(kube: Cluster, version: tuple[str, str]) -> None:
     kube.version = dict(zip(("major", "minor"), version, strict=True))
-    (problem,) = await DLaaSSpawner.what_the_cluster_lacks(config())
+    (problem,) = await lacking_with(config())
     assert "1.29 or later" in problem
 
 
 @pytest.mark.parametrize("version", [("1", "29+"), ("2", "0"), ("", "")])
 async def test_a_later_or_unknown_one_is_not(kube: Cluster, version: tuple[str, str]) -> None:
     kube.version = dict(zip(("major", "minor"), version, strict=True))
-    assert await DLaaSSpawner.what_the_cluster_lacks(config()) == []
+    assert await lacking_with(config()) == []
 
 
 async def test_a_cluster_that_is_away_is_no_wrong_setting(kube: Cluster) -> None:
     kube.away = True
     with pytest.raises(Unreachable):
-        await DLaaSSpawner.what_the_cluster_lacks(config())
+        await lacking_with(config())
 
 
 async def test_what_is_missing_is_logged_when_the_hub_starts(kube: Cluster, caplog: pytest.LogCaptureFixture) -> None:
