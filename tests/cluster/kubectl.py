@@ -43,7 +43,12 @@ def kubectl(*arguments: str, stdin: str | None = None, seconds: float = 120, nam
     where = ["--namespace", namespace] if namespace else []
     try:
         answer = subprocess.run(
-            ["kubectl", *where, *arguments], input=stdin, capture_output=True, text=True, timeout=seconds
+            ["kubectl", *where, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
         raise ClusterError(f"kubectl {' '.join(arguments[:3])} did not end within {seconds:g} s") from None

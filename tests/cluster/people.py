@@ -37,9 +37,12 @@ class Visitor:
         async with self.browser.session.request(method, url, json=body, headers=headers) as answer:
             return answer.status, await answer.text()
 
-    async def start(self, environment: str | None = None, server: str = "", **options: str) -> list[str]:
+    async def start(self, environment: str | None = None, server: str = "") -> list[str]:
         """Starts a server and waits until it is there; the messages of its progress. Failed with the last one."""
-        options |= {"environment": environment} if environment else {}
+        return await self.start_with({"environment": environment} if environment else {}, server)
+
+    async def start_with(self, options: dict[str, Any], server: str = "") -> list[str]:
+        """The same with any user options."""
         await self.browser.open("/hub/home")
         status, text = await self.ask("POST", self._api(server), options)
         if status not in (201, 202):
@@ -48,11 +51,16 @@ class Visitor:
         await self.browser.open(f"{self.base(server)}lab")
         return messages
 
-    async def _progress(self, server: str) -> AsyncIterator[dict[str, Any]]:
+    async def _progress(self, server: str, patience: int = 10) -> AsyncIterator[dict[str, Any]]:
         url = f"{self.browser.home}{self._api(server)}/progress"
         headers = self.browser.headers(url)
         query = urlencode({"_xsrf": headers.get("X-XSRFToken", "")})
         async with self.browser.session.get(f"{url}?{query}", headers=headers) as answer:
+            if answer.status == 400 and patience:  # JupyterHub knows for a moment neither of a start nor of its end
+                await asyncio.sleep(0.2)
+                async for event in self._progress(server, patience - 1):
+                    yield event
+                return
             if answer.status != 200:
                 raise Failed(f"no progress ({answer.status}): {(await answer.text())[:300]}")
             async for line in answer.content:
@@ -101,9 +109,12 @@ class Visitor:
     # --- the cluster's view
 
     def pods(self, server: str = "") -> list[dict[str, Any]]:
-        labels = f"component=singleuser-server,hub.jupyter.org/username={self.name}"
-        found = get("pods", "-l", labels)
-        return [pod for pod in found if pod["metadata"]["labels"].get("hub.jupyter.org/servername", "") == server]
+        return [
+            pod
+            for pod in get("pods", "-l", "component=singleuser-server")
+            if pod["metadata"]["annotations"].get("hub.jupyter.org/username") == self.name
+            and pod["metadata"]["annotations"].get("hub.jupyter.org/servername", "") == server
+        ]
 
     def pod(self, server: str = "") -> dict[str, Any]:
         (pod,) = self.pods(server)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -41,13 +42,11 @@ async def pair(visit: Callable[..., Any]) -> AsyncIterator[tuple[Visitor, Visito
 
 async def test_somebody_in_no_vo_gets_no_server_and_is_told_why(visit: Callable[..., Any]) -> None:
     carol = await visit("carol")
-    with pytest.raises(Failed, match="403"):
-        await carol.start()
-    with pytest.raises(Failed, match="403"):
-        await carol.start(ENVIRONMENT)
+    for environment in (None, ENVIRONMENT):
+        with pytest.raises(Failed, match="no environment is offered to your groups"):
+            await carol.start(environment)
     page = await carol.browser.open("/hub/spawn/carol")
-    assert page.status == 403
-    assert "VO" in page.text
+    assert "No environment is offered to you" in page.text
     assert not carol.pods()
 
 
@@ -77,10 +76,11 @@ async def test_somebody_in_no_vo_gets_no_server_and_is_told_why(visit: Callable[
 async def test_forged_options_start_nothing(visit: Callable[..., Any], options: dict[str, Any]) -> None:
     """user0 is not in escape/cms, so particle-physics is not offered to them."""
     forger = await visit("user0")
-    await forger.browser.open("/hub/home")
-    status, text = await forger.ask("POST", "/hub/api/users/user0/server", options)
-    assert status in (400, 403), text
+    with pytest.raises(Failed) as problem:
+        await forger.start_with(options)
+    assert "Internal" not in str(problem.value)
     assert not forger.pods()
+    assert not agent_tokens("user0")
 
 
 async def test_a_forged_form_starts_nothing(visit: Callable[..., Any]) -> None:
@@ -206,6 +206,19 @@ async def test_no_process_has_a_token_in_its_environment_or_arguments(pair: tupl
                 found.text(f"{container} of {person.name}", json.dumps([process["arguments"], variables]))
     assert found.looked_at >= 4
     assert not found.found
+
+
+async def test_a_name_that_needs_escaping_works_and_has_a_folder_of_its_own(
+    visit: Callable[..., Any], iam: Callable[..., Any]
+) -> None:
+    name = "d.o_neil+x@example.org"
+    iam(f"users/{quote(name)}", {"password": f"{name}-pw", "groups": ["escape"]})
+    person = await visit(name)
+    await person.start(ENVIRONMENT)
+    assert person.inside("touch /scratch/here && ls /scratch") == "here"
+    assert all(audience["valid"] for audience in (await person.status())["audiences"])
+    await person.stop()
+    assert not agent_tokens(name)
 
 
 # --- two servers of one person ----------------------------------------------------------------------------------------
