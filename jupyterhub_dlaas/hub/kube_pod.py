@@ -29,6 +29,7 @@ class ServerPod:
     def __init__(self, api: Any, namespace: str, name: str, secret_name: str, seconds: float) -> None:
         self.api, self.namespace, self.name, self.secret_name = api, namespace, name, secret_name
         self.uid: str | None = None
+        self.has_credential = False
         self._seconds = seconds
 
     async def find(self) -> str | None:
@@ -66,6 +67,7 @@ class ServerPod:
                     raise
 
         await self._insist(create, within, ("create", "secrets"))
+        self.has_credential = True
 
     async def delete(self) -> bool:
         """Deletes the pod at once, and so its Secret; False if it was not there. Raises Passing or ApiException."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -45,10 +44,11 @@ class StartWatch:
         self._seen: set[tuple[str, Any]] = set()
         self._lacking: dict[str, float] = {}
 
-    async def until_failed(self) -> None:
-        """Tells the steps; raises BundleError when the notebook cannot start any more, else goes on for ever."""
+    async def until_up(self, is_up: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Tells the steps; returns the pod when it is up. Raises BundleError when that cannot be any more."""
         was_there = False
-        for look in itertools.count():
+        look = 0
+        while True:
             if look % _LOOKS_PER_TELLING == 0:
                 self.tell()
             seen = self._own()
@@ -57,9 +57,12 @@ class StartWatch:
                 if why := kube_events.why_failed(seen, self._hide):
                     raise BundleError(why)
                 self._need_mounts(seen)
+                if is_up(seen):
+                    return seen
             elif was_there and await self._is_gone():
                 raise BundleError("The server's pod was deleted while it was starting.", hint="Try again.")
             await asyncio.sleep(_LOOK_SECONDS)
+            look += 1
 
     def tell(self) -> None:
         """Adds to the steps what Kubernetes has said since the last look."""

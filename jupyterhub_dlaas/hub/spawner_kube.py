@@ -191,7 +191,10 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         return ServerPod(self.api, self.namespace, self.pod_name, secret_name, self.k8s_api_request_timeout)
 
     async def _until_up(self, mine: ServerPod, until: float) -> str:
-        """KubeSpawner's start, given up as soon as the pod cannot come up any more."""
+        """KubeSpawner's start, over as soon as the pod is up, or cannot come up any more.
+
+        KubeSpawner itself looks at the pod after pauses that grow to 5 seconds.
+        """
         watch = StartWatch(
             mine,
             self.steps,
@@ -200,20 +203,29 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             storages=lambda: self._addition.storages if self._addition else StorageParts(),
             hide=self._secrets(),
         )
-        tasks = [asyncio.ensure_future(super()._start()), asyncio.ensure_future(watch.until_failed())]
+        # These come after the pod, in KubeSpawner's start.
+        more_to_do = self.services_enabled or self.after_pod_created_hook
+
+        def is_up(pod: dict[str, Any]) -> bool:
+            return mine.has_credential and not more_to_do and bool(self.is_pod_running(pod))
+
+        work = asyncio.ensure_future(super()._start())
+        up = asyncio.ensure_future(watch.until_up(is_up))
         try:
             await asyncio.wait(
-                tasks, return_when=asyncio.FIRST_COMPLETED, timeout=until - asyncio.get_running_loop().time()
+                {work, up}, return_when=asyncio.FIRST_COMPLETED, timeout=until - asyncio.get_running_loop().time()
             )
             watch.tell()
-            if not any(task.done() for task in tasks):
+            if work.done():
+                return str(work.result())
+            if not up.done():
                 raise TimeoutError
-            url = next(task.result() for task in tasks if task.done())
+            self.pod_id = up.result()["metadata"]["uid"]
+            return str(self._get_pod_url(up.result()))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return str(url)
+            work.cancel()
+            up.cancel()
+            await asyncio.gather(work, up, return_exceptions=True)
 
     async def load_user_options(self) -> None:
         """Sets what the choice asks for, over the hub's own values. KubeSpawner's profiles are not looked at."""
