@@ -88,9 +88,9 @@ def cache_db(choice: Choice, *, account: str) -> bytes:
     return content
 
 
-LAB_DEFAULTS = b'''\
+LAB_DEFAULTS = b"""\
 {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
-'''
+"""
 """Defaults of JupyterLab's settings, which users may change in its settings editor.
 
 JupyterLab >= 4.4 has ipykernel >= 7 handle comms in a thread of its own, where what the Rucio extension sends to a
