@@ -51,6 +51,7 @@ class Agent:
                 missing = self._missing()
                 if not missing:
                     break
+                self._report()
                 raise AgentError(missing, hopeless=self._bundle is not None and not self._bundle.ready)
             except AgentError as error:
                 wait = self._retry_seconds(error)
@@ -61,6 +62,9 @@ class Agent:
         self._failures = 0
         self._say_once("")
         self._roots["files"].mark(True)
+        # The server need not wait for this; and where many start at once, what says nothing is not said.
+        if self._bundle and self._bundle.mounts:
+            self._report()
 
     def stay(self) -> None:
         """Renews for as long as the process lives. Nothing that a hub, a disk or a mount does ends it."""
@@ -81,6 +85,7 @@ class Agent:
         while True:
             try:
                 self._renew()
+                self._report()
             except AgentError as error:
                 self._say_once(f"{error} The files stay as they are.")
                 time.sleep(self._retry_seconds(error))
@@ -113,7 +118,6 @@ class Agent:
             if not self._problems:
                 self._etag = answer.headers.get("etag")
         self._dead = mounts.probe(self._bundle.mounts, self._children)
-        self._report()
 
     def _write(self, new: Bundle) -> list[str]:
         problems = []
