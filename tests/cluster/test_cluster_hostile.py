@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from cluster.kubectl import get, kubectl
+from cluster.kubectl import ClusterError, get, kubectl
 from cluster.lake import TOKEN_SECONDS
 from cluster.people import GID, UID, Visitor, on_node, restarts, until
 from jupyterhub_dlaas.demo.check.web import Failed
@@ -165,12 +166,6 @@ async def test_it_fills_and_links_what_it_may_write_and_is_renewed_all_the_same(
     attacker.inside("rm -rf /run/dlaas-cache/* /scratch/full")
 
 
-async def test_it_kills_what_it_can_and_the_agent_lives(hostile_notebook: tuple[Visitor, Visitor]) -> None:
-    attacker, _ = hostile_notebook
-    attacker.inside("for p in $(seq 2 4000); do kill -9 $p 2>/dev/null; done; true")
-    assert restarts(attacker.pod(), "dlaas-agent") == 0
-
-
 async def test_nothing_that_it_finds_opens_the_token_api(hostile_notebook: tuple[Visitor, Visitor]) -> None:
     attacker, _ = hostile_notebook
     code = (
@@ -204,6 +199,13 @@ async def test_the_cluster_answers_it_nothing(hostile_notebook: tuple[Visitor, V
     name = attacker.pod()["metadata"]["name"]
     said = kubectl("exec", "-i", name, "-c", "notebook", "--", "python3", "-", stdin=code)
     assert set(said.split()) <= {"401", "403"}
+
+
+async def test_it_kills_what_it_can_and_the_agent_lives(hostile_notebook: tuple[Visitor, Visitor]) -> None:
+    attacker, _ = hostile_notebook
+    with suppress(ClusterError):  # it meets itself
+        attacker.inside("for p in $(seq 2 4000); do kill -9 $p 2>/dev/null; done; true")
+    assert restarts(attacker.pod(), "dlaas-agent") == 0
 
 
 async def test_its_neighbour_and_the_hub_are_unharmed(hostile_notebook: tuple[Visitor, Visitor]) -> None:
