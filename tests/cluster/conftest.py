@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +23,10 @@ FAILED = pytest.StashKey[str]()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One loop for everything: a visitor's session is used by many tests."""
-    for item in items:
-        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    mine = (item for item in items if item.path.is_relative_to(Path(__file__).parent))
+    for item in mine:
+        if inspect.iscoroutinefunction(getattr(item, "function", None)):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest.fixture(scope="session")
