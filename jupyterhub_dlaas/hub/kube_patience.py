@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
-from jupyterhub_dlaas.hub.kube_api import patiently
+from jupyterhub_dlaas.hub.kube_api import Passing, answer, patiently
 
 
 class PatientKubeSpawner(KubeSpawner):
@@ -18,9 +19,17 @@ class PatientKubeSpawner(KubeSpawner):
     async def _make_delete_pod_request(
         self, pod_name: str, delete_options: Any, grace_seconds: int, request_timeout: float
     ) -> bool:
-        return await patiently(
-            super()._make_delete_pod_request(pod_name, delete_options, grace_seconds, request_timeout)
+        request = self.api.delete_namespaced_pod(
+            pod_name, self.namespace, body=delete_options, grace_period_seconds=grace_seconds, _preload_content=False
         )
+        try:
+            await answer(request, request_timeout)
+        except Passing:
+            return False
+        except ApiException as error:
+            if error.status != 404:
+                raise
+        return True
 
     async def _start_reflector(self, kind: str, reflector_class: Any, replace: bool = False, **kwargs: Any) -> Any:
         """As KubeSpawner's, but a watch that has given up is begun anew, and one that could not begin is not kept.

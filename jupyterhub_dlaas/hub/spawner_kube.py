@@ -14,7 +14,7 @@ from traitlets.config import Configurable
 from jupyterhub_dlaas.errors import BundleError, ConfigError, DLaaSError
 from jupyterhub_dlaas.hub import pod, pod_rules
 from jupyterhub_dlaas.hub.kube_access import Cluster
-from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, is_passing, said
+from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, said
 from jupyterhub_dlaas.hub.kube_choice import overrides
 from jupyterhub_dlaas.hub.kube_patience import PatientKubeSpawner
 from jupyterhub_dlaas.hub.kube_pod import ServerPod
@@ -276,20 +276,23 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         return pod.add(manifest, self._addition)
 
     async def _make_create_pod_request(self, manifest: Any, request_timeout: float) -> bool:
+        """Repeated while it is False. Unlike KubeSpawner's it never logs the manifest, which has a token of JupyterHub's."""
+        mine = self._pod
+        assert mine is not None
         if not self._checked:
             self._check(manifest)
         try:
-            created = await super()._make_create_pod_request(manifest, request_timeout)
-        except ApiException as error:
-            if is_passing(error):
-                return False
-            raise BundleError(f"Kubernetes refuses the server's pod: {self._without_tokens(said(error))}") from None
-        except NO_ANSWER:
+            self._created = await mine.create(manifest, request_timeout)
+        except Passing:
             return False
-        if created:
-            self._created = True
-            await self._give_credential()
-        return bool(created)
+        except ApiException as error:
+            raise BundleError(f"Kubernetes refuses the server's pod: {self._without_tokens(said(error))}") from None
+        if self._created:
+            await self._give_credential(mine)
+        else:
+            self.log.info("Another pod is called %s; it is deleted first", self.pod_name)
+            await self.stop(True)
+        return self._created
 
     def _check(self, manifest: Any) -> None:
         """Once per start, on the manifest as every hook has left it."""
@@ -299,15 +302,13 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         if problems:
             raise ConfigError(" ".join(problems))
 
-    async def _give_credential(self) -> None:
-        mine, credential = self._pod, self._credential
-        assert mine is not None and credential is not None
-        uid = await mine.found(self.k8s_api_request_retry_timeout)
+    async def _give_credential(self, mine: ServerPod) -> None:
+        assert mine.uid is not None and self._credential is not None
         secret = pod.secret(
             mine.secret_name,
-            credential.reveal(),
+            self._credential.reveal(),
             pod_name=mine.name,
-            pod_uid=uid,
+            pod_uid=mine.uid,
             labels=self._build_common_labels(self._expand_all(self.extra_labels)),
             annotations=self._build_common_annotations({}),
         )
