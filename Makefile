@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak test-cluster demo-cluster bench images docs clean debian-demo debian-test debian-java debian-java-packages
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak test-cluster demo-cluster bench bench-cluster images docs clean debian-demo debian-test debian-java debian-java-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench: .venv/.test ## measured beside what one would use instead
 
 images: ## hub, agent, server and an example, with buildah, docker or podman (settings: images/build)
 	@images/build
+
+bench-cluster: .venv/.test ## pods beside stock KubeSpawner's, in the cluster of KUBECONFIG with the images of make demo-cluster
+	$(BIN)/python -m benchmarks pod-start agent-image pods-together options --write docs/pages/reference/speed-cluster-table.md
 
 docs: .venv/.test ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml

@@ -17,6 +17,7 @@ from benchmarks.rows import Row, table
 
 NEED_A_CLUSTER: dict[str, Callable[[], list[Row]]] = {
     "pod-start": cluster.starts,
+    "agent-image": cluster.agent_image,
     "pods-together": cluster.together,
     "options": options.rows,
 }

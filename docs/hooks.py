@@ -278,8 +278,17 @@ def _answer(rule: Rule) -> str:
 
 def speed() -> str:
     """The table that `make bench` wrote, or a sentence where there is none."""
-    table = PAGES / "reference" / "speed-table.md"
-    return table.read_text() if table.exists() else "*This build has no figures: run `make bench`, then `make docs`.*"
+    return _measured("speed-table.md", "make bench")
+
+
+def speed_cluster() -> str:
+    """The same of `make bench-cluster`."""
+    return _measured("speed-cluster-table.md", "make bench-cluster")
+
+
+def _measured(file: str, command: str) -> str:
+    table = PAGES / "reference" / file
+    return table.read_text() if table.exists() else f"*This build has no figures: run `{command}`, then `make docs`.*"
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -308,4 +317,5 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "error_classes": error_classes,
     "iam_answers": iam_answers,
     "speed": speed,
+    "speed_cluster": speed_cluster,
 }

@@ -276,7 +276,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         return pod.add(manifest, self._addition)
 
     async def _make_create_pod_request(self, manifest: Any, request_timeout: float) -> bool:
-        """Repeated while it is False. Unlike KubeSpawner's it never logs the manifest, which has a token of JupyterHub's."""
+        """Repeated while it is False. The manifest, which has JupyterHub's own token, is never logged."""
         mine = self._pod
         assert mine is not None
         if not self._checked:
