@@ -73,6 +73,8 @@ async def test_the_progress_page_tells_the_steps_of_the_pod(page: Page, lake: De
 
 async def test_jupyterlab_opens_with_rucio_signed_in(page: Page) -> None:
     await page.wait_for_url("**/user/user1/lab**", timeout=PATIENCE)
+    # Before its layout is restored JupyterLab would close the panel again.
+    await expect(page.get_by_role("tabpanel", name="Launcher")).to_be_visible(timeout=PATIENCE)
     await page.locator("[data-id='rucio-jupyterlab:panel']").click(timeout=PATIENCE)
     panel = page.locator("[id='rucio-jupyterlab:panel']")
     search = panel.get_by_placeholder("Enter a Data Identifier (DID)")
