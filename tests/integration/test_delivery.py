@@ -68,7 +68,8 @@ async def test_nothing_in_the_folder_but_what_is_promised(lake: Scene) -> None:
     _, server = await lake.working()
     folder = Path((await server.environ())["DLAAS_DIR"])
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert {path for path in found if not Path(path).name.startswith(".")} == {*FILES, "python/startup.py"}
+    others = {"jupyter/labconfig/default_setting_overrides.json", "python/startup.py"}
+    assert {path for path in found if not Path(path).name.startswith(".")} == {*FILES, *others}
 
 
 async def test_the_folders_are_closed_to_everybody_else(lake: Scene) -> None:
