@@ -19,7 +19,7 @@ LONGEST_RETRY_SECONDS = 30.0
 # After a refusal that time alone does not mend.
 SLOW_RETRY_SECONDS = 120.0
 WRITE_RETRY_SECONDS = 5.0
-# A hub that restarted has forgotten what it was told.
+# In case a hub has forgotten what it was told and nothing shows it.
 REPORT_AGAIN_SECONDS = 600.0
 MOST_PROBLEMS = 20  # in one report; a hub refuses one that is too long
 
@@ -112,6 +112,7 @@ class Agent:
                 self._report()
                 raise
             self._etag = None
+            self._reported = None  # a hub that restarted has forgotten what it was told, and answers anew
             self._problems = self._write(new)
             self._bundle = new
             self._failed_writes = self._failed_writes + 1 if self._problems else 0
