@@ -15,6 +15,7 @@ from playwright.async_api import Page, async_playwright, expect
 from cluster.lake import Deployment
 
 PATIENCE = 60_000  # milliseconds
+PROGRESS = re.compile("/hub/spawn-pending/user1")
 FILE = "lhc.opendata:dimuon_2012_A.csv"
 
 pytestmark = pytest.mark.usefixtures("steps_so_far")
@@ -65,14 +66,20 @@ async def test_the_options_page_offers_the_catalogue(page: Page, lake: Deploymen
 
 
 async def test_the_progress_page_tells_the_steps_of_the_pod(page: Page, lake: Deployment) -> None:
+    # The page loads itself anew, and so leads on, as soon as the server is there; we look at it first.
+    await page.route(PROGRESS, lambda route: route.abort("aborted"))
     await page.get_by_role("main").get_by_role("button", name="Start").click()
     steps = page.get_by_role("main")
-    await expect(steps).to_contain_text("Access to rucio until", timeout=PATIENCE)
+    for step in ("Access to rucio until", "A node was found", "The agent was started", "eulake is mounted at"):
+        await expect(steps).to_contain_text(step, timeout=PATIENCE)
     await picture(page, "progress")
+    await page.unroute(PROGRESS)
+    await page.goto(f"{lake.url}/hub/spawn-pending/user1")
 
 
-async def test_jupyterlab_opens_with_rucio_signed_in(page: Page) -> None:
+async def test_jupyterlab_opens_with_rucio_signed_in(page: Page, lake: Deployment) -> None:
     await page.wait_for_url("**/user/user1/lab**", timeout=PATIENCE)
+    await page.goto(f"{lake.url}/user/user1/lab?reset")  # an earlier visit may have left the panel open
     # Before its layout is restored JupyterLab would close the panel again.
     await expect(page.get_by_role("tabpanel", name="Launcher")).to_be_visible(timeout=PATIENCE)
     await page.locator("[data-id='rucio-jupyterlab:panel']").click(timeout=PATIENCE)
