@@ -13,6 +13,7 @@ from traitlets.config import Configurable
 
 from jupyterhub_dlaas.errors import BundleError, ConfigError, DLaaSError
 from jupyterhub_dlaas.hub import pod, pod_rules
+from jupyterhub_dlaas.hub.agents import Report
 from jupyterhub_dlaas.hub.kube_access import Cluster
 from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, said
 from jupyterhub_dlaas.hub.kube_choice import overrides
@@ -101,6 +102,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._pod: ServerPod | None = None
+        self._watch: StartWatch | None = None
         self._addition: pod.Addition | None = None
         self._credential: Secret | None = None
         self._overridden: dict[str, tuple[Any, Any]] = {}
@@ -195,7 +197,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
 
         KubeSpawner itself looks at the pod after pauses that grow to 5 seconds.
         """
-        watch = StartWatch(
+        watch = self._watch = StartWatch(
             mine,
             self.steps,
             pods=lambda: self.pod_reflector.pods if self.pod_reflector else {},
@@ -223,9 +225,16 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             self.pod_id = up.result()["metadata"]["uid"]
             return str(self._get_pod_url(up.result()))
         finally:
+            self._watch = None
             work.cancel()
             up.cancel()
             await asyncio.gather(work, up, return_exceptions=True)
+
+    def agent_reported(self, report: Report) -> None:
+        """Before its words, what Kubernetes said until then."""
+        if self._watch is not None:
+            self._watch.tell()
+        super().agent_reported(report)
 
     async def load_user_options(self) -> None:
         """Sets what the choice asks for, over the hub's own values. KubeSpawner's profiles are not looked at."""
