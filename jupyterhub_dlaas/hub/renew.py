@@ -1,4 +1,4 @@
-"""What a user may set going: renew now, and another Rucio auth type for a running server."""
+"""What a user or their server may say: renew now, another Rucio auth type, whether downloads have their own tokens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from jupyterhub_dlaas.hub.spawner_common import DLaaSSpawnerMixin, Refused
 
 # Three at once, then one every half minute: enough for a person, too few to trouble IAM.
 _PER_SECOND, _BURST = 1 / 30, 3
+_LONGEST_PROBLEM = 300
 
 
 def handlers() -> list[tuple[str, type[web.RequestHandler]]]:
     """Routes below the hub's prefix. The default server's is `/dlaas/servers/auth-type`, it having no name."""
-    return [(r"/dlaas/renew", RenewHandler), (r"/dlaas/servers(?:/([^/]*))?/auth-type", AuthTypeHandler)]
+    return [
+        (r"/dlaas/renew", RenewHandler),
+        (r"/dlaas/servers(?:/([^/]*))?/auth-type", AuthTypeHandler),
+        (r"/dlaas/servers(?:/([^/]*))?/own-tokens", OwnTokensHandler),
+    ]
 
 
 class OwnHandler(BaseHandler):
@@ -57,6 +62,23 @@ class OwnHandler(BaseHandler):
         if not getattr(self, "_token_authenticated", False):
             return True
         return bool(self.has_scope(f"access:servers!server={self.current_user.name}/{spawner.name}"))
+
+    def own_server(self, name: str | None) -> Any:
+        """The caller's running server of this name. HTTP 404 or 403."""
+        spawner = next((spawner for spawner in self.own_spawners() if spawner.name == (name or "")), None)
+        if spawner is None:
+            raise web.HTTPError(404, "You have no running server of this name.")
+        if not self.may_use(spawner):
+            raise web.HTTPError(403, "This token does not open this server.")
+        return spawner
+
+    def json_field(self, name: str) -> Any:
+        """A field of the JSON document that was sent; None if it is not there."""
+        try:
+            body = escape.json_decode(self.request.body)
+        except ValueError:
+            body = None
+        return body.get(name) if isinstance(body, dict) else None
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if not self.wants_json:
@@ -109,26 +131,36 @@ class AuthTypeHandler(OwnHandler):
 
     @web.authenticated
     async def post(self, name: str | None = None) -> None:
-        spawner = next((spawner for spawner in self.own_spawners() if spawner.name == (name or "")), None)
-        if spawner is None:
-            raise web.HTTPError(404, "You have no running server of this name.")
-        if not self.may_use(spawner):
-            raise web.HTTPError(403, "This token does not open this server.")
+        spawner = self.own_server(name)
         spawner.switch_auth_type(self._auth_type())
         self.done({"server": spawner.name, "auth_type": spawner.current_choice().auth_type}, "auth-type")
 
     def _auth_type(self) -> str:
         if self.request.headers.get("Content-Type", "").startswith("application/json"):
-            try:
-                body = escape.json_decode(self.request.body)
-            except ValueError:
-                body = None
-            value = body.get("auth_type") if isinstance(body, dict) else None
+            value = self.json_field("auth_type")
         else:
             value = self.get_body_argument("auth_type", None)
         if not isinstance(value, str):
             raise web.HTTPError(400, 'Give the auth type, as {"auth_type": "oidc"}.')
         return value
+
+
+class OwnTokensHandler(OwnHandler):
+    """`POST /hub/dlaas/servers/{name}/own-tokens` with `{"problem": ""}`: said by our extension of the Jupyter server.
+
+    With an empty problem downloads and uploads of each Rucio instance use that instance's own token.
+    """
+
+    @web.authenticated
+    async def post(self, name: str | None = None) -> None:
+        spawner = self.own_server(name)
+        problem = self.json_field("problem")
+        if not isinstance(problem, str) or len(problem) > _LONGEST_PROBLEM:
+            raise web.HTTPError(400, f'Give {{"problem": "..."}} of at most {_LONGEST_PROBLEM} characters.')
+        spawner.own_tokens = problem
+        spawner.save_state()
+        self.set_status(204)
+        self.finish()
 
 
 def _within(settings: dict[str, Any], name: str) -> None:

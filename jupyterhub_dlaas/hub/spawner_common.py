@@ -47,6 +47,8 @@ class DLaaSSpawnerMixin:
         self.previous: dict[str, str] = {}
         self.places: Places | None = None
         self.steps = Progress()
+        self.own_tokens: str | None = None
+        """Why not each Rucio instance's downloads use its own token; empty: they do, None: the server has not said."""
         self._options: dict[str, str] = {}
         self._choice_revision = -1
         super().__init__(*args, **kwargs)
@@ -238,6 +240,8 @@ class DLaaSSpawnerMixin:
                 # The environment may leave the catalogue, or the VO be closed, while the server goes on.
                 used = self.choice.offer.alone()
                 state[_STATE]["catalogue"] = used.model_dump(mode="json", exclude_defaults=True)
+            if self.own_tokens is not None:
+                state[_STATE]["own_tokens"] = self.own_tokens
             if self.places is not None:
                 state[_STATE]["files"], state[_STATE]["cache"] = self.places.files_dir, self.places.cache_dir
         if self.previous:
@@ -253,6 +257,7 @@ class DLaaSSpawnerMixin:
         if dlaas is None or "token_hash" not in mine:
             return
         self._options = dict(mine.get("options") or {})
+        self.own_tokens = mine.get("own_tokens")
         if "files" in mine:
             self.places = Places(mine["files"], mine["cache"])
         if self._options:
@@ -267,6 +272,7 @@ class DLaaSSpawnerMixin:
         self.close_data_lake()
         self.places = None
         self.choice = None
+        self.own_tokens = None
         self._options = {}
         self.steps = Progress()
 

@@ -10,6 +10,7 @@ from typing import Any
 from tornado import web
 
 from jupyterhub_dlaas.bundle.token import TokenState
+from jupyterhub_dlaas.catalogue.offer import Choice
 from jupyterhub_dlaas.hub import renew
 from jupyterhub_dlaas.hub.bundles import is_shared
 from jupyterhub_dlaas.hub.renew import OwnHandler
@@ -63,6 +64,7 @@ def server_model(dlaas: Any, spawner: Any) -> dict[str, Any]:
         "auth_types": [] if choice is None else list(choice.offer.environment.auth_types),
         "starting": spawner.pending == "spawn",
         "withheld": dlaas.config.shared_servers != "allow" and is_shared(spawner),
+        "notice": "" if choice is None or not spawner.ready else _whose_tokens(choice, spawner.own_tokens),
         "audiences": [audience_model(key, states.get(key), now) for key in audiences],
         "mounts": [
             {
@@ -77,6 +79,15 @@ def server_model(dlaas: Any, spawner: Any) -> dict[str, Any]:
         "problems": [] if report is None else list(report.problems),
         "reported_at": None if report is None else _iso(report.received_at),
     }
+
+
+def _whose_tokens(choice: Choice, problem: str | None) -> str:
+    """A sentence where the Rucio panel downloads from one instance only; `problem` as in `spawner.own_tokens`."""
+    instances = choice.offer.rucio
+    if len(instances) < 2 or problem == "":
+        return ""
+    why = (problem or "the image of this server has no server extension of jupyterhub-dlaas").rstrip(".")
+    return f"The Rucio panel downloads from and uploads to {instances[0][1].display_name} alone: {why}."
 
 
 def audience_model(key: str, state: TokenState | None, now: float) -> dict[str, Any]:

@@ -415,3 +415,20 @@ async def _gone(server: Server, path: str) -> bool:
 
 async def _auth_type(server: Server, wanted: str) -> bool:
     return (await cfg(server)).get("auth_type") == wanted
+
+
+# ---- what a server's own extension says
+
+
+async def test_a_server_says_whether_its_downloads_have_their_own_tokens(lake: Scene) -> None:
+    _, server = await lake.working()
+    token = (await server.environ())["JUPYTERHUB_API_TOKEN"]
+    path = "/hub/dlaas/servers/own-tokens"
+    assert server.spawner.own_tokens is None
+    assert (await lake.call(path, token, "POST", json={"problem": "no panel"}))[0] == 204
+    await lake.hub.restart()
+    assert server.spawner.own_tokens == "no panel"
+    assert (await lake.call(path, token, "POST", json={"problem": "x" * 301}))[0] == 400
+    assert (await lake.call(path, token, "POST", json=["x"]))[0] == 400
+    assert (await lake.call("/hub/dlaas/servers/second/own-tokens", token, "POST", json={"problem": ""}))[0] == 404
+    assert server.spawner.own_tokens == "no panel"

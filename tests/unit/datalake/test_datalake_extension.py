@@ -6,9 +6,12 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 from bundle_samples import clean_environ
 
@@ -87,6 +90,49 @@ def test_changed_internals_are_left_alone_and_logged(tmp_path: Path):
         lines = logged_with(OTHERS[name], tmp_path)
         assert len(lines) == 1
         assert "in another way" in lines[0]
+
+
+TELL = """
+import threading
+[thread.join(20) for thread in threading.enumerate() if thread is not threading.current_thread()]
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    heard: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.heard.append((self.path, self.headers["Authorization"], body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def told(prelude: str, folder: Path, **variables: str) -> tuple[str, str, dict[str, str]]:
+    """What the hub hears of a server whose extension is loaded: path, header Authorization, document."""
+    Hub.heard.clear()
+    with HTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        api = {"JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.server_port}/hub/api", "JUPYTERHUB_API_TOKEN": "t"}
+        environ = {**clean_environ(folder), **api, "http_proxy": "http://127.0.0.1:9", **variables}
+        subprocess.run([sys.executable, "-c", prelude + LOAD + TELL], check=True, capture_output=True, env=environ)
+        hub.shutdown()
+    (heard,) = Hub.heard
+    return heard
+
+
+def test_the_hub_is_told_that_downloads_have_their_own_tokens(tmp_path: Path):
+    assert told("", tmp_path) == ("/hub/dlaas/servers/own-tokens", "token t", {"problem": ""})
+    path, _, _ = told("", tmp_path, JUPYTERHUB_SERVER_NAME="second")
+    assert path == "/hub/dlaas/servers/second/own-tokens"
+
+
+def test_the_hub_is_told_why_they_have_not(tmp_path: Path):
+    _, _, document = told(OTHERS["changed"], tmp_path)
+    assert "in another way" in document["problem"]
 
 
 def is_wrapped() -> bool:
