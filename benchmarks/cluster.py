@@ -95,7 +95,7 @@ async def _starts(hubs: dict[str, Hub], rounds: int) -> tuple[dict[str, list[flo
             for kind in KINDS:
                 caller = hubs[kind][2][KINDS.index(kind)]  # never the same pod name twice at once
                 watching = asyncio.create_task(_created(pods, caller["name"]))
-                await asyncio.sleep(0.2 + random.random())  # noqa: S311  kubelet looks once a second: out of step
+                await asyncio.sleep(0.2 + random.random())  # kubelet looks once a second: out of step
                 await _call(hubs[kind], "POST", caller)
                 took = _notebook_started(caller["name"]) - await watching
                 seconds[kind] += [took] if number else []  # the first round warms up
