@@ -142,7 +142,7 @@ def starts(rounds: int = 20) -> list[Row]:
     ]
 
 
-def together(users: int = 30, rounds: int = 3) -> list[Row]:
+def together(users: int = 30, rounds: int = 5) -> list[Row]:
     """Many users at once."""
     wall: dict[str, list[float]] = {kind: [] for kind in KINDS}
     cpu: dict[str, list[float]] = {kind: [] for kind in KINDS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -73,12 +74,15 @@ class Hub:
 
     def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None, seconds: float) -> bytes:
         """Runs in the child: http.client brings email and ssl along, 8 MB that the agent should not keep."""
+        if self._scheme == "http":
+            sys.modules["ssl"] = None  # type: ignore[assignment]  # it is half of what http.client costs to load
         import http.client
-        import ssl
 
         connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds)
         try:
             if self._scheme == "https":
+                import ssl
+
                 context = ssl.create_default_context(cafile=self._ca_file)
                 connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=context)
             connection.request(method, path, body, headers)
@@ -90,8 +94,6 @@ class Hub:
                 raise http.client.IncompleteRead(data)
             fields = {name.lower(): value for name, value in response.getheaders()}
             return json.dumps({"status": response.status, "headers": fields}).encode() + b"\n" + data
-        except ssl.SSLCertVerificationError as error:
-            return _error(f"The hub's certificate is not trusted ({error.verify_message}); --ca-file names the CA.")
         except http.client.IncompleteRead:
             return _error("The hub's answer was cut off.")
         except http.client.HTTPException as error:
@@ -99,6 +101,8 @@ class Hub:
         except TimeoutError:
             return _error("The hub did not answer in time.")
         except OSError as error:
+            if distrust := getattr(error, "verify_message", ""):  # ssl.SSLCertVerificationError
+                return _error(f"The hub's certificate is not trusted ({distrust}); --ca-file names the CA.")
             return _error(f"The hub cannot be reached at {self._host}:{self._port}: {reason(error)}.")
 
 
