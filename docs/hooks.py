@@ -105,6 +105,7 @@ def _trait_default(trait: Any) -> str:
 _TITLES: dict[type[BaseModel], str] = {
     models.Catalogue: "The file",
     models.RucioInstance: "Rucio instance",
+    models.RSEAccess: "RSE with a token of its own",
     models.EOSStorage: "Storage of type `eos`",
     models.ScratchStorage: "Storage of type `scratch`",
     models.CVMFSStorage: "Storage of type `cvmfs`",
@@ -112,6 +113,7 @@ _TITLES: dict[type[BaseModel], str] = {
     models.VolumeStorage: "Storage of type `volume`",
     models.NFS: "NFS export",
     models.CSI: "CSI volume",
+    models.Basket: "Basket",
     models.Environment: "Environment",
     demands.Resources: "Resources",
     demands.Guarantee: "Guarantee",
@@ -130,6 +132,8 @@ _WORDS: list[tuple[Any, str]] = [
     (fields.LabelValue, "label value"),
     (fields.GrantedLabel, "`key=value` or `key=*`"),
     (fields.GrantedTaint, "`key=value` or `key`"),
+    (fields.RSEPattern, "RSE, or `*` pattern"),
+    (fields.PathBelow, "relative path"),
     (fields.MountPath, "absolute path"),
     (fields.AbsolutePath, "absolute path"),
     (fields.Link, "http(s) URL"),
@@ -228,8 +232,11 @@ def dlaas_parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
 def datalake_commands() -> Iterator[tuple[str, click.Command]]:
     """`datalake` and its subcommands by their full names."""
     yield "datalake", datalake_cli.main
-    for name, command in sorted(datalake_cli.main.commands.items()):
-        yield f"datalake {name}", command
+    context = click.Context(datalake_cli.main)
+    for name in datalake_cli.main.list_commands(context):
+        command = datalake_cli.main.get_command(context, name)
+        if command is not None:
+            yield f"datalake {name}", command
 
 
 # ------------------------------------------------------------------------------------------------- metrics and errors

@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from contextlib import AbstractContextManager, nullcontext
+import importlib
+import pkgutil
 
 import click
 
+from jupyterhub_dlaas.datalake import commands
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Folder(click.Group):
+    """Its commands are the modules of the folder `commands`, each imported when it is called or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=_Folder, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """The data lake in this server: your access to it and what is mounted.
+    """The data lake in this server: your access to it, your data in it.
+
+    A DID is written scope:name, and may be a file, a dataset or a container.
 
     \b
-    Example:
-      datalake status
-    """
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead, for a script.")
-def status(as_json: bool) -> None:
-    """Is all well? Your access, your Rucio account, the mounted folders.
-
-    Rucio is really asked, and every mounted folder is looked into; that takes some seconds, at most 20.
-
-    \b
-    Exit codes:
-      0  all is well
-      1  something is not; each problem comes with one line of advice
-      2  this is not a data lake server, or the command was used wrongly
+    Exit codes of every command:
+      0  done
+      1  some of it was not done
+      2  used wrongly, or this is not a data lake server
+      3  not found
+      4  refused: your sign-in, or a permission
+      5  no space: a quota, or a disk
+      6  unreachable: Rucio or a storage
+      7  bad data: a checksum is wrong, or a file changed
+      8  not here yet: not on the mounted storage
+    130  interrupted
 
     \b
     Examples:
       datalake status
-      datalake status --json | jq '.rucio[0].account'
+      datalake find 'user.alice:*'
+      datalake path user.alice:run-7 --wait
     """
-    from jupyterhub_dlaas.datalake.report import NoDataLake, collect
-
-    try:
-        with _waiting("Asking Rucio and looking into the mounted folders"):
-            report = collect(os.environ)
-    except NoDataLake as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    if as_json:
-        click.echo(json.dumps(report.as_json(), indent=2))
-    else:
-        from jupyterhub_dlaas.datalake.show import show
-
-        show(report)
-    sys.exit(1 if report.problems else 0)
-
-
-def _waiting(what: str) -> AbstractContextManager[object]:
-    """A sign of life on standard error, where that is a terminal."""
-    from rich.console import Console
-
-    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import configparser
 import json
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from jupyterhub_dlaas.bundle import paths
 from jupyterhub_dlaas.datalake.advice import ADVICE, Problem, token_advice
 from jupyterhub_dlaas.datalake.probe import problem_of
+from jupyterhub_dlaas.datalake.token_file import expiry
 from jupyterhub_dlaas.datalake.whoami import whoami
 
 
@@ -140,7 +140,7 @@ def _access(folder: Path, key: str, status: Mapping[str, Any], now: float) -> Ac
         token = (folder / paths.token(key)).read_text()
     except (OSError, ValueError):
         token = ""
-    until = _expiry(token)
+    until = expiry(token)
     works = bool(token) and (until is None or until > now)
     sentence = problem["sentence"] if problem else "" if works else "Its token has expired." if token else "No token."
     return Access(
@@ -152,16 +152,6 @@ def _access(folder: Path, key: str, status: Mapping[str, Any], now: float) -> Ac
         problem="" if status["withheld"] else sentence,
         advice=token_advice(problem) if sentence else "",
     )
-
-
-def _expiry(token: str) -> float | None:
-    """The claim `exp` of a JWT (RFC 7519 section 4.1.4); None when the token does not say."""
-    try:
-        payload = token.split(".")[1]
-        expiry = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        return float(expiry)
-    except (IndexError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _account(
