@@ -8,11 +8,8 @@ import os
 import threading
 from typing import Any
 
-import requests
-
 from jupyterhub_dlaas.datalake import rucio_tokens
-
-_HUB_SECONDS = 10
+from jupyterhub_dlaas.datalake.hub import HubAway, NoHub, ask, own_server
 
 
 def _load_jupyter_server_extension(server_app: Any) -> None:
@@ -29,23 +26,11 @@ def _load_jupyter_server_extension(server_app: Any) -> None:
 
 def _tell_hub(problem: str, log: logging.Logger) -> None:
     """For the hub's status page, by the server's own token; without a hub nothing is said."""
-    api, token = os.environ.get("JUPYTERHUB_API_URL"), os.environ.get("JUPYTERHUB_API_TOKEN")
-    if not api or not token:
+    try:
+        answer = ask("POST", own_server(os.environ, "own-tokens"), environ=os.environ, document={"problem": problem})
+    except NoHub:
         return
-    server = os.environ.get("JUPYTERHUB_SERVER_NAME", "")
-    url = f"{api.rstrip('/').removesuffix('api')}dlaas/servers/{f'{server}/' if server else ''}own-tokens"
-    with requests.Session() as session:
-        session.trust_env = False  # the token goes to the hub: by no proxy, and with no password of a .netrc instead
-        session.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
-        try:
-            answer = session.post(
-                url,
-                json={"problem": problem},
-                headers={"Authorization": f"token {token}"},
-                timeout=_HUB_SECONDS,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            log.warning("jupyterhub_dlaas: the hub was not told: %s", type(error).__name__)
-        else:
-            log.debug("jupyterhub_dlaas: the hub was told: %s", answer.status_code)
+    except HubAway as error:
+        log.warning("jupyterhub_dlaas: the hub was not told: %s", error)
+    else:
+        log.debug("jupyterhub_dlaas: the hub was told: %s", answer.status)
