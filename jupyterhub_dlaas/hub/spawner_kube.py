@@ -52,7 +52,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         """,
     )
     agent_resources = Dict(
-        {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
+        {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}},
         config=True,
         help="""
         What the agent's container requests and is limited to, as in a pod's specification.
