@@ -11,10 +11,11 @@ from jupyterhub_dlaas.datalake import commands
 
 
 class _Folder(click.Group):
-    """Its commands are the modules of the folder `commands`, each imported when it is called or listed."""
+    """Its commands are the modules of the folder `commands`, but `_x`; each is imported when it is called or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+        names = (module.name for module in pkgutil.iter_modules(commands.__path__))
+        return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

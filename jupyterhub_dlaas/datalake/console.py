@@ -75,6 +75,19 @@ def as_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
+def json_line(value: object) -> None:
+    """One JSON value in one line on standard output: for lists that may be long."""
+    click.echo(json.dumps(value, default=str))
+
+
+def one_line(text: str) -> str:
+    """The text as it is; a Failure (USAGE) if a reader of lines would take it for two."""
+    if "\n" in text or "\r" in text:
+        raise Failure(f"{text!r} has a line break in it.", "Use --json.", Code.USAGE)
+    return text
+
+
+FEW = 5  # of many problems of one kind, shown one by one
 _MEASURED = 1000  # rows: the widths of a table are those of its first thousand
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -51,24 +51,44 @@ def parse(text: str, client: Any) -> DID:
     raise Failure(f"{text!r} is not a DID, which has a scope and a name.", f"Write it as {example}", Code.USAGE)
 
 
+_AT_ONCE = 500  # DIDs in one question
+
+
 def files(client: Any, dids: Iterable[DID]) -> Iterator[File]:
     """The files of the DIDs, each once; datasets and containers are expanded. A Failure (NOT_FOUND) for an unknown one.
 
     They are streamed; half a million take the memory of half a million numbers.
     """
+    seen: set[int] = set()
+    for batch in batches(dids, _AT_ONCE):
+        for entry in _content(client, batch):
+            file = DID(entry["scope"], entry["name"])
+            mark = hash(file)
+            if mark not in seen:
+                seen.add(mark)
+                yield File(file, entry["bytes"] or 0, entry.get("adler32"), entry.get("md5"))
+
+
+def _content(client: Any, batch: list[DID]) -> Iterator[Mapping[str, Any]]:
     from rucio.common.exception import DataIdentifierNotFound
 
-    seen: set[int] = set()
-    for did in dids:
+    if len(batch) == 1:
+        (did,) = batch
         try:
-            for entry in client.list_files(did.scope, did.name):
-                file = DID(entry["scope"], entry["name"])
-                mark = hash(file)
-                if mark not in seen:
-                    seen.add(mark)
-                    yield File(file, entry["bytes"] or 0, entry.get("adler32"), entry.get("md5"))
+            yield from client.list_files(did.scope, did.name)
         except DataIdentifierNotFound as error:
             raise unknown(did) from error
+        return
+    full = set()
+    for entry in client.bulk_list_files([did.as_dict() for did in batch]):
+        full.add(DID(entry["parent_scope"], entry["parent_name"]))
+        yield entry
+    for did in batch:
+        if did not in full:  # empty, or unknown: this question says neither
+            try:
+                client.get_did(did.scope, did.name)
+            except DataIdentifierNotFound as error:
+                raise unknown(did) from error
 
 
 def unknown(did: DID) -> Failure:
