@@ -13,6 +13,7 @@ JUPYTER_CONFIG = "jupyter/jupyter_server_config.json"
 LAB_DEFAULTS = "jupyter/labconfig/default_setting_overrides.json"
 PYTHON_STARTUP = "python/startup.py"
 STATUS = "status.json"
+DATALAKE = "datalake.json"
 # Relative to $RUCIO_CACHE_DIR; rucio_jupyterlab.db.prepare_db gives the name.
 CACHE_DB = "cache.db"
 
@@ -67,6 +68,11 @@ class Places:
     def python_startup(self) -> str:
         """`PYTHONSTARTUP`: loads the Rucio extension in every IPython kernel."""
         return posixpath.join(self.files_dir, PYTHON_STARTUP)
+
+    @property
+    def datalake(self) -> str:
+        """What the command `datalake` reads: instances, scratch spaces, baskets, and where their tokens are."""
+        return posixpath.join(self.files_dir, DATALAKE)
 
     @property
     def status(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jupyterhub_dlaas.bundle import paths
+from jupyterhub_dlaas.bundle.datalake import datalake_json
 from jupyterhub_dlaas.bundle.environment import eos_storage
 from jupyterhub_dlaas.bundle.files import BundleFile
 from jupyterhub_dlaas.bundle.jupyter import LAB_DEFAULTS, PYTHON_STARTUP, cache_db, jupyter_server_config
@@ -31,6 +32,7 @@ def render(
     auth_type: str,
     server: str,
     mounts: Sequence[MountState] = (),
+    folder: str = "",
     withheld: str = "",
     now: float | None = None,
 ) -> tuple[BundleFile, ...]:
@@ -38,7 +40,7 @@ def render(
 
     `tokens` of audiences that the environment does not use are ignored. With a `withheld` sentence (a server that its
     owner shares with others) nothing that carries a token is in the bundle. `now`, in epoch seconds, leaves out tokens
-    that have expired.
+    that have expired. `folder` is the user's own one in a scratch space, as the spawner names it.
     """
     files = [
         BundleFile(paths.JUPYTER_CONFIG, PRIVATE, jupyter_server_config(choice, places, auth_type=auth_type)),
@@ -61,7 +63,11 @@ def render(
     if choice.offer.rucio:
         instance = choice.offer.rucio[0][1]
         cfg = rucio_cfg(instance, places, user=user, account=account, auth_type=auth_type)
+        lake = datalake_json(
+            choice, places, user=user, account=account, auth_type=auth_type, folder=folder, withheld=withheld
+        )
         files += [
+            BundleFile(paths.DATALAKE, PRIVATE, lake),
             BundleFile(paths.RUCIO_CFG, PRIVATE, cfg),
             BundleFile(paths.LAB_DEFAULTS, PRIVATE, LAB_DEFAULTS),
             BundleFile(paths.PYTHON_STARTUP, PRIVATE, PYTHON_STARTUP),

@@ -64,11 +64,15 @@ def instant(seconds: float | None) -> str | None:
 
 def _audience(choice: Choice, key: str, state: TokenState | None, withheld: str) -> dict[str, Any]:
     users = [instance.display_name or name for name, instance in choice.offer.rucio if instance.audience == key]
+    for name, instance in choice.offer.rucio:
+        shown = instance.display_name or name
+        users += [f"{shown}: {pattern}" for pattern, access in instance.rses.items() if access.audience == key]
     users += [
         storage.display_name or name
         for name, storage in choice.offer.storages
         if getattr(storage, "audience", None) == key
     ]
+    users += [basket.display_name or name for name, basket in choice.offer.baskets if basket.audience == key]
     missing = state is None or not state.value()
     return {
         "used_by": users,

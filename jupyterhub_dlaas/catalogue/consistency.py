@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from jupyterhub_dlaas.catalogue.fields import is_within
 
 if TYPE_CHECKING:
-    from jupyterhub_dlaas.catalogue.models import Environment, RucioInstance, Storage
+    from jupyterhub_dlaas.catalogue.models import Basket, Environment, RucioInstance, Storage
 
 Path: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Path, str]
@@ -18,6 +19,7 @@ Finding: TypeAlias = tuple[Path, str]
 def inconsistencies(
     rucio: Mapping[str, RucioInstance | None],
     storages: Mapping[str, Storage | None],
+    baskets: Mapping[str, Basket | None],
     environments: Sequence[Environment | None],
 ) -> list[Finding]:
     """All contradictions, each with the path of the field to mend. `None` is an entry that is declared but broken."""
@@ -27,7 +29,7 @@ def inconsistencies(
             found
             for index, env in enumerate(environments)
             if env
-            for found in _environment(index, env, rucio, storages)
+            for found in _environment(index, env, rucio, storages, baskets)
         ),
         *_twice(environments),
     ]
@@ -37,6 +39,17 @@ def _instances(rucio: Mapping[str, RucioInstance | None], storages: Mapping[str,
     for name, instance in rucio.items():
         if instance and instance.storage is not None and instance.storage not in storages:
             yield ("rucio_instances", name, "storage"), _unknown("storage", instance.storage, storages)
+        patterns = list(instance.rses) if instance else []
+        for position, pattern in enumerate(patterns):
+            for before in patterns[:position]:
+                if _covers(before, pattern):
+                    yield ("rucio_instances", name, "rses", pattern), f"is never used: {before} stands before it"
+                    break
+
+
+def _covers(pattern: str, other: str) -> bool:
+    """Whether every name that fits `other` surely fits `pattern`: one `*` may stand for another, a `?` not for it."""
+    return fnmatchcase(other, pattern) and not ("?" in pattern and "*" in other)
 
 
 def _environment(
@@ -44,11 +57,13 @@ def _environment(
     env: Environment,
     rucio: Mapping[str, RucioInstance | None],
     storages: Mapping[str, Storage | None],
+    baskets: Mapping[str, Basket | None],
 ) -> Iterator[Finding]:
     here: Path = ("environments", index)
     for field, kind, names, known in (
         ("rucio", "Rucio instance", env.rucio, rucio),
         ("storages", "storage", env.storages, storages),
+        ("baskets", "basket", env.baskets, baskets),
     ):
         for position, name in enumerate(names):
             if name not in known:

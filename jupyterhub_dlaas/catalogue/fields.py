@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 _SLUG = r"[a-z0-9]([a-z0-9_-]|\.(?!\.)){0,61}[a-z0-9]|[a-z0-9]"
 _KEY = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._@:/+=-]*"
+_RSE_PATTERN = r"[A-Za-z0-9*?][A-Za-z0-9_.*?-]*"
 _SUBDOMAIN = r"(?=[^/]{1,253}(/|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = rf"({_SUBDOMAIN}/)?{_LABEL}"
@@ -126,6 +127,15 @@ def _server_url(value: str) -> str:
     return f"{url.scheme}://{url.netloc.lower()}"
 
 
+def _below(value: str) -> str:
+    parts = [part for part in value.split("/") if part]
+    if any(part in {".", ".."} for part in parts):
+        raise ValueError(f"{value!r} has a . or .. component: write the path out")
+    if any(c.isspace() for c in value):
+        raise ValueError(f"{value!r} contains white space")
+    return "/".join(parts)
+
+
 def _introspection(value: str) -> str:
     host, _, path = value.partition("/")
     if "://" in value:
@@ -214,6 +224,12 @@ Key = Annotated[str, AfterValidator(_text), _shaped(_KEY, "a name of letters, di
 Word = Annotated[
     str, Field(max_length=253), AfterValidator(_text), _shaped(_WORD, "one word of letters, digits and ._@:/+=-")
 ]
+RSEPattern = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(_text),
+    _shaped(_RSE_PATTERN, "a name of RSEs, in which * stands for any characters and ? for one, such as CNAF-*"),
+]
 # Kubernetes: names of most objects; keys and values of labels, which taints share (k8s.io/apimachinery validation).
 ObjectName = Annotated[
     str,
@@ -237,6 +253,7 @@ LabelValue = Annotated[
 GrantedLabel = Annotated[str, _shaped(rf"{_LABEL_KEY}=(\*|({_LABEL})?)", "key=value, or key=* for every value")]
 GrantedTaint = Annotated[str, _shaped(rf"{_LABEL_KEY}(=({_LABEL})?)?", "key=value, or key for every value")]
 AbsolutePath = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_absolute)]
+PathBelow = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_below)]
 MountPath = Annotated[AbsolutePath, AfterValidator(_mount_path)]
 Link = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_link)]
 ServerURL = Annotated[str, Field(max_length=1024), AfterValidator(_text), AfterValidator(_server_url)]

@@ -176,9 +176,14 @@ class Catalogues:
 def _audiences(catalogue: Catalogue) -> Iterator[tuple[tuple[str, ...], str]]:
     for name, instance in catalogue.rucio_instances.items():
         yield ("rucio_instances", name, "audience"), instance.audience
+        for pattern, access in instance.rses.items():
+            yield ("rucio_instances", name, "rses", pattern, "audience"), access.audience
     for name, storage in catalogue.storages.items():
         if audience := getattr(storage, "audience", None):
             yield ("storages", name, "audience"), audience
+    for name, basket in catalogue.baskets.items():
+        if basket.audience:
+            yield ("baskets", name, "audience"), basket.audience
 
 
 def _content(path: Path, file: _File) -> tuple[tuple[int, ...], bytes | None]:

@@ -95,6 +95,15 @@ def beyond(catalogue: Catalogue, grant: Grant) -> Iterator[Finding]:
             url = getattr(instance, field)
             if url is not None and not _host_granted(url, grant):
                 yield ("rucio_instances", name, field), _not_granted(catalogue, "host", url)
+        for pattern, access in instance.rses.items():
+            if access.audience not in grant.audiences:
+                at = ("rucio_instances", name, "rses", pattern, "audience")
+                yield at, _not_granted(catalogue, "audience", access.audience)
+    for name, basket in catalogue.baskets.items():
+        if basket.audience is not None and basket.audience not in grant.audiences:
+            yield ("baskets", name, "audience"), _not_granted(catalogue, "audience", basket.audience)
+        if not _host_granted(basket.url, grant):
+            yield ("baskets", name, "url"), _not_granted(catalogue, "host", basket.url)
     for name, storage in catalogue.storages.items():
         yield from _storage(catalogue, name, storage, grant)
     for index, environment in enumerate(catalogue.environments):

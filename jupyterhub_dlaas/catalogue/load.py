@@ -12,11 +12,20 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from jupyterhub_dlaas.catalogue.consistency import Finding, Path, inconsistencies
 from jupyterhub_dlaas.catalogue.document import Document, read
 from jupyterhub_dlaas.catalogue.fields import image, split_url
-from jupyterhub_dlaas.catalogue.models import STORAGE_TYPES, Catalogue, Environment, RucioInstance, Storage
+from jupyterhub_dlaas.catalogue.models import (
+    STORAGE_TYPES,
+    Basket,
+    Catalogue,
+    Environment,
+    RSEAccess,
+    RucioInstance,
+    Storage,
+)
 from jupyterhub_dlaas.errors import CatalogueError, Problem
 
 _STORAGE: TypeAdapter[Storage] = TypeAdapter(Storage)
 _RUCIO = TypeAdapter(RucioInstance)
+_BASKET = TypeAdapter(Basket)
 _ENVIRONMENT = TypeAdapter(Environment)
 
 
@@ -85,6 +94,11 @@ def _advice(catalogue: Catalogue) -> list[Finding]:
             if url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
                 at = ("rucio_instances", name, field)
                 found.append((at, f"{url.geturl()} is not https: tokens travel readable on the network"))
+    for name, basket in catalogue.baskets.items():
+        url = split_url(basket.url)
+        if basket.audience and url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            message = f"{url.geturl()} is not https: tokens travel readable on the network"
+            found.append((("baskets", name, "url"), message))
     return found
 
 
@@ -94,9 +108,10 @@ def _among_the_sound(data: Any) -> list[Finding]:
         return []
     rucio = _each(_RUCIO, data.get("rucio_instances"))
     storages = _each(_STORAGE, data.get("storages"))
+    baskets = _each(_BASKET, data.get("baskets"))
     listed = data.get("environments")
     environments = _each(_ENVIRONMENT, dict(enumerate(listed)) if isinstance(listed, list) else {})
-    return inconsistencies(rucio, storages, list(environments.values()))
+    return inconsistencies(rucio, storages, baskets, list(environments.values()))
 
 
 def _each(adapter: TypeAdapter[Any], entries: Any) -> dict[Any, Any]:
@@ -162,9 +177,12 @@ def _fields(path: Path) -> list[str]:
     """The fields that an entry at `path` may have."""
     models: dict[str, list[type[BaseModel]]] = {
         "rucio_instances": [RucioInstance],
+        "baskets": [Basket],
         "environments": [Environment],
     }
     if not path:
         return list(Catalogue.model_fields)
     chosen = models.get(str(path[0]), []) if len(path) == 2 else []
+    if len(path) == 4 and path[2] == "rses":
+        chosen = [RSEAccess]
     return [name for model in chosen for name in model.model_fields]

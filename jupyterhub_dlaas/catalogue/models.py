@@ -24,6 +24,8 @@ from jupyterhub_dlaas.catalogue.fields import (
     Link,
     MountPath,
     ObjectName,
+    PathBelow,
+    RSEPattern,
     ServerURL,
     Slug,
     Text,
@@ -33,6 +35,13 @@ from jupyterhub_dlaas.catalogue.fields import (
 )
 
 AuthType = Literal["oidc", "x509", "x509_proxy", "userpass"]
+
+
+class RSEAccess(Model):
+    """How the storage behind some RSEs is used: with a token of its own."""
+
+    audience: Key
+    """Key of the hub's `audiences` whose token this storage accepts."""
 
 
 class RucioInstance(Model):
@@ -66,6 +75,9 @@ class RucioInstance(Model):
     """How long a file that was made available stays; for ever unless given."""
     wildcard_enabled: bool = False
     """Whether users may search with wildcards."""
+    rses: dict[RSEPattern, RSEAccess] = {}
+    """Storage that wants a token of its own, by RSE: the first pattern that fits counts. Other storage is sent the one
+    for Rucio, as by Rucio's own clients."""
 
     @model_validator(mode="after")
     def _mode(self) -> Self:
@@ -131,8 +143,16 @@ class ScratchStorage(_Mounted):
     """Whether each user gets a folder of their own in it."""
     rse: Word | None = None
     """The RSE that describes this space in Rucio, where one does."""
+    rse_path: PathBelow = ""
+    """Where the mounted folder lies below the prefix of `rse`; nothing: the prefix is this folder."""
     read_only: bool = False
     """Whether users may only read."""
+
+    @model_validator(mode="after")
+    def _below_rse(self) -> Self:
+        if self.rse_path and self.rse is None:
+            raise ValueError("rse_path is a path at an RSE: name it as rse, or leave rse_path out")
+        return self
 
 
 class CVMFSStorage(_Mounted):
@@ -206,6 +226,25 @@ Storage = Annotated[
 STORAGE_TYPES = ("eos", "scratch", "cvmfs", "fuse", "volume")
 
 
+class Basket(Model):
+    """A service in which users collect references to data, such as the shopping basket of ESAP."""
+
+    display_name: Title = ""
+    """Shown to users; the basket's name unless given."""
+    connector: Key
+    """What reads it: `esap`, or the name of another connector that is installed in the image."""
+    url: Link
+    """Where the service is."""
+    audience: Key | None = None
+    """Key of the hub's `audiences` whose token it accepts; none: it is asked without a token."""
+
+    @model_validator(mode="after")
+    def _no_query(self) -> Self:
+        if any(c in self.url for c in "?#"):
+            raise ValueError("url has a query or fragment: give the address of the service alone")
+        return self
+
+
 class Environment(Model):
     """What a user starts: an image and the data it brings."""
 
@@ -223,6 +262,8 @@ class Environment(Model):
     """Names of Rucio instances above; the first is the default."""
     storages: tuple[Slug, ...] = ()
     """Names of storages above."""
+    baskets: tuple[Slug, ...] = ()
+    """Names of baskets above."""
     xcache_site: Word | None = None
     """The site whose XCache serves downloads."""
     auth_types: Annotated[tuple[AuthType, ...], Field(min_length=1)] = ("oidc",)
@@ -257,6 +298,8 @@ class Catalogue(Model):
     """Rucio servers by name."""
     storages: dict[Slug, Storage] = {}
     """What can be mounted, by name."""
+    baskets: dict[Slug, Basket] = {}
+    """Where users collect references to data, by name."""
     environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
     """In the order in which users see them."""
 
@@ -266,14 +309,14 @@ class Catalogue(Model):
         if not isinstance(data, dict):
             return data
         data = _titled(data, data.get("vo"))
-        for section in ("rucio_instances", "storages"):
+        for section in ("rucio_instances", "storages", "baskets"):
             if isinstance(data.get(section), dict):
                 data[section] = {name: _titled(entry, name) for name, entry in data[section].items()}
         return data
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = inconsistencies(self.rucio_instances, self.storages, self.environments)
+        problems = inconsistencies(self.rucio_instances, self.storages, self.baskets, self.environments)
         if problems:
             sentences = "; ".join(message for _, message in problems)
             raise PydanticCustomError("inconsistent", "{sentences}", {"sentences": sentences, "problems": problems})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub_dlaas.catalogue.demands import Resources
 from jupyterhub_dlaas.catalogue.grants import Grant, exceeds
-from jupyterhub_dlaas.catalogue.models import Catalogue, Environment, RucioInstance, Storage
+from jupyterhub_dlaas.catalogue.models import Basket, Catalogue, Environment, RucioInstance, Storage
 from jupyterhub_dlaas.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -43,10 +43,17 @@ class Offer:
         return tuple((name, self.catalogue.storages[name]) for name in self.environment.storages)
 
     @cached_property
+    def baskets(self) -> tuple[tuple[str, Basket], ...]:
+        """Names and baskets of the environment."""
+        return tuple((name, self.catalogue.baskets[name]) for name in self.environment.baskets)
+
+    @cached_property
     def audiences(self) -> tuple[str, ...]:
         """Keys of the audiences whose tokens the environment needs."""
         keys = [instance.audience for _, instance in self.rucio]
+        keys += [access.audience for _, instance in self.rucio for access in instance.rses.values()]
         keys += [key for _, storage in self.storages if (key := getattr(storage, "audience", None))]
+        keys += [basket.audience for _, basket in self.baskets if basket.audience]
         return tuple(dict.fromkeys(keys))
 
     def admits(self, groups: frozenset[str]) -> bool:
@@ -64,6 +71,7 @@ class Offer:
                 "environments": (self.environment,),
                 "rucio_instances": dict(self.rucio),
                 "storages": dict(self.storages),
+                "baskets": dict(self.baskets),
             }
         )
 

@@ -94,6 +94,7 @@ async def bundle_of(dlaas: Any, server: RunningServer) -> Rendered:
         auth_type=choice.auth_type,
         server=spawner.name,
         mounts=(server.report or Report()).mounts,
+        folder=spawner.scratch_folder(),
         withheld=WITHHELD if shared else "",
         now=now,
     )

@@ -160,6 +160,10 @@ class DLaaSSpawnerMixin:
         """The Rucio account of the user; a subclass may map it."""
         return str(self.user.name)
 
+    def scratch_folder(self) -> str:
+        """The user's own folder in a scratch space with `per_user`; "" where the server sees the space itself."""
+        return ""
+
     # ------------------------------------------------------------------ start and end
 
     def _hub_url(self) -> str:

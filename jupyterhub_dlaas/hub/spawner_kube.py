@@ -262,6 +262,10 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             self.log.warning("Not in servers, because it outranks the data lake's files: %s", ", ".join(dropped))
         return env
 
+    def scratch_folder(self) -> str:
+        """The user's name as a folder of the node; kubelet makes it and the pod sees nothing but it."""
+        return str(safe_slug(self.user.name, max_length=_FOLDER_LENGTH))
+
     async def get_pod_manifest(self) -> Any:
         """KubeSpawner's pod with storages, the agent and its volumes."""
         manifest = await super().get_pod_manifest()
@@ -280,7 +284,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             places=places,
             secret_name=mine.secret_name,
             hub_url=self._hub_url(),
-            storages=storage_parts(choice.offer.storages, safe_slug(self.user.name, max_length=_FOLDER_LENGTH)),
+            storages=storage_parts(choice.offer.storages, self.scratch_folder()),
         )
         return pod.add(manifest, self._addition)
 

@@ -17,6 +17,7 @@ from jupyterhub_dlaas.oidc.secret import Secret
 def test_bundle_has_the_promised_files():
     assert sorted(files()) == [
         "cache.db",
+        "datalake.json",
         "eos/token",
         "jupyter/jupyter_server_config.json",
         "jupyter/labconfig/default_setting_overrides.json",

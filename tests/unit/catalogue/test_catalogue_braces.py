@@ -17,18 +17,21 @@ vo: x
 display_name: X
 rucio_instances:
   r: {display_name: R, rucio_host: 'https://x.org', auth_host: 'https://x.org', rucio_ca_cert: /ca, vo: x, app_id: a,
-      rucio_webui_url: 'https://x.org', audience: r, mode: replica, destination_rse: R, storage: e}
+      rucio_webui_url: 'https://x.org', audience: r, mode: replica, destination_rse: R, storage: e,
+      rses: {A-*: {audience: a}}}
 storages:
   e: {display_name: E, type: eos, host_path: /v, mount_path: /e, path: /e/p, audience: e, introspection: i.org/u}
-  s: {type: scratch, host_path: /v, mount_path: /s, rse: S}
+  s: {type: scratch, host_path: /v, mount_path: /s, rse: S, rse_path: a}
   c: {type: cvmfs, host_path: /v, mount_path: /c}
   f: {type: fuse, host_path: /v, mount_path: /f}
   n: {type: volume, mount_path: /n, nfs: {server: n.org, path: /n}}
   d: {type: volume, mount_path: /d, csi: {driver: d, attributes: {k: v}}}
   p: {type: volume, mount_path: /p, claim: p}
+baskets:
+  b: {display_name: B, connector: esap, url: 'https://x.org/', audience: b}
 environments:
-- {name: e, display_name: E, description: E, image: 'x.org/e:1', groups: [g], rucio: [r], storages: [e], xcache_site: X,
-   auth_types: [oidc], resources: {small: {display_name: S, memory: 1G, guarantee: {memory: 1G}}},
+- {name: e, display_name: E, description: E, image: 'x.org/e:1', groups: [g], rucio: [r], storages: [e], baskets: [b],
+   xcache_site: X, auth_types: [oidc], resources: {small: {display_name: S, memory: 1G, guarantee: {memory: 1G}}},
    node_selector: {k: v}, tolerations: [{key: k, operator: Equal, value: v, effect: NoSchedule}],
    priority_class: p, image_pull_policy: Always, image_pull_secrets: [s]}
 """

@@ -46,6 +46,7 @@ EXAMPLE_GRANTS = {
         images=["registry.example.org/ska/*"],
     ),
 }
+BASKET = "baskets: {b: {connector: esap, url: 'https://x.org/'}}\n"
 ENVIRONMENT = "environments:\n- {name: root, image: 'x.org/root:1'}\n"
 
 
@@ -68,7 +69,7 @@ def test_the_examples_fit_the_json_schema(name: str) -> None:
 def test_an_example_shows_all_that_is_for_kubernetes() -> None:
     environments = parse((EXAMPLES / "cta.yaml").read_text(), "cta").environments
     used = {name for environment in environments for name in environment.model_fields_set}
-    assert set(Environment.model_fields) - used == {"auth_types", "xcache_site"}
+    assert set(Environment.model_fields) - used == {"auth_types", "xcache_site", "baskets"}
 
 
 def test_defaults_are_filled_in() -> None:
@@ -230,6 +231,17 @@ def rucio(fields: str) -> str:
             "no field nodePublishSecretRef",
         ),
         (storage("type: volume, mount_path: /s, claim: c, nfs: {server: n, path: /x}"), "exactly one of"),
+        (storage("type: scratch, host_path: /v, mount_path: /s, rse_path: a"), "name it as rse"),
+        (storage("type: scratch, host_path: /v, mount_path: /s, rse: R, rse_path: a/../b"), ". or .. component"),
+        (storage("type: fuse, host_path: /v, mount_path: /s, rse_path: a"), "no field rse_path"),
+        (rucio("rucio_host: 'https://x.org', rses: {'A B': {audience: a}}"), "is not a name of RSEs"),
+        (rucio("rucio_host: 'https://x.org', rses: {A: {}}"), "audience is missing"),
+        (rucio("rucio_host: 'https://x.org', rses: {A: {audience: a, scope: b}}"), "no field scope here; known are"),
+        (environment("baskets: [b]"), "no basket named b; there are none"),
+        (environment("baskets: [b, b]").replace("environ", BASKET + "environ"), "names b twice"),
+        ("vo: x\nbaskets: {b: {connector: esap, url: 'ftp://x'}}\n" + ENVIRONMENT, "not an http or https URL"),
+        ("vo: x\nbaskets: {b: {connector: esap, url: 'https://x/?a=b'}}\n" + ENVIRONMENT, "query or fragment"),
+        ("vo: x\nbaskets: {b: {url: 'https://x'}}\n" + ENVIRONMENT, "connector is missing"),
         (rucio("rucio_host: 'https://user:pw@x.org'"), "user name or password"),
         (rucio("rucio_host: 'https://x.org/prefix'"), "path or query"),
         (rucio("rucio_host: 'https://x.org\\@y.org'"), "quote or another character"),

@@ -31,6 +31,12 @@ async def refusal(lake: Scene, environment: str = "root") -> str:
     return str(caught.value.jupyterhub_message)
 
 
+async def test_the_place_at_the_rse_is_that_of_the_folder_that_is_mounted(lake: Scene) -> None:
+    pod = await sent(lake)
+    mounts = {mount["mountPath"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts["/scratch"]["subPath"] == lake.spawner.scratch_folder()
+
+
 async def test_the_whole_pod(lake: Scene) -> None:
     pod = await sent(lake)
     files, secret = lake.spawner.places.files_dir, lake.spawner._pod.secret_name
