@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-browser test-keycloak test-cluster demo-cluster bench bench-cluster images docs clean debian-demo debian-test debian-java debian-java-packages
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-rucio test-browser test-keycloak test-cluster demo-cluster bench bench-cluster images docs clean debian-demo debian-test debian-java debian-java-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -17,7 +17,7 @@ help: ## what can be made
 demo: .venv/.demo ## a whole data lake on this machine (ARGS=--check plays a scientist in it; ARGS=--help)
 	@dlaas demo $(ARGS)
 
-test: lint test-unit test-integration test-integration-hub5 test-browser ## everything that needs no heavier peer
+test: lint test-unit test-integration test-integration-hub5 test-rucio test-browser ## everything that needs no heavier peer
 
 lint: .venv/.test ## ruff, mypy --strict, the direction of imports
 	$(BIN)/ruff check .
@@ -33,6 +33,9 @@ test-integration: .venv/.test ## a real JupyterHub 6.1 with its proxy
 
 test-integration-hub5: .venv-hub5/.test ## the same on JupyterHub 5.5, which Zero-to-JupyterHub ships
 	.venv-hub5/bin/$(PYTEST) tests/integration --ignore=tests/integration/test_demo.py
+
+test-rucio: .venv/.test ## a real Rucio server with two sites and a scratch area
+	$(BIN)/$(PYTEST) tests/rucio
 
 test-browser: .venv/.test ## a real Chromium through the whole demo
 	$(BIN)/$(PYTEST) tests/browser

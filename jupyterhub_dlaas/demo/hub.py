@@ -63,17 +63,29 @@ def write(state: State, issuer: str, client_secret: str) -> Path:
     told = json.dumps(filled, sort_keys=True)
     fresh = not remembered.exists() or remembered.read_text() != told
     for vo in ("escape", "ska"):
-        if fresh or not (catalogue / f"{vo}.yaml").exists():
-            (catalogue / f"{vo}.yaml").write_text(render(f"{vo}.yaml", filled))
+        path = catalogue / f"{vo}.yaml"
+        if fresh or not path.exists():
+            _replace(path, render(path.name, filled))
     config = state.hub / "jupyterhub_config.py"
     config.write_text(render("jupyterhub_config.py.txt", filled))
     remembered.write_text(told)
     return config
 
 
+def _replace(path: Path, text: str) -> None:
+    """Somebody may have changed it: then theirs stays beside it, where no hub reads it."""
+    if path.exists() and path.read_text() != text:
+        path.replace(path.with_name(f"{path.name}.old"))
+    path.write_text(text)
+
+
 def furnish(state: State, users: Iterable[str]) -> None:
-    """A first notebook in the home of everybody who has none yet, and a JupyterLab that does not ask about news."""
+    """A first notebook in the home of everybody who has none yet, and a JupyterLab that does not ask about news.
+
+    And a folder of their own in the scratch space.
+    """
     for name in users:
+        (state.scratch / name).mkdir(parents=True, exist_ok=True)
         home = state.homes / name
         if not home.exists():
             home.mkdir(mode=0o700)
@@ -102,6 +114,7 @@ def values(state: State, issuer: str) -> dict[str, str]:
         "storage": str(state.mount.parent),
         "host_path": str(state.mount.parent),
         "mount": str(state.mount),
+        "scratch": str(state.scratch),
         "path_begins_at": str(len(state.mount.parts) - 1),
     }
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from jupyterhub_dlaas.demo import hub
 from jupyterhub_dlaas.demo.iam.model import User, demo_clients, demo_users
 from jupyterhub_dlaas.demo.lake import config as lake_config
-from jupyterhub_dlaas.demo.lake.config import Account, Lake
+from jupyterhub_dlaas.demo.lake.config import REMOTE_RSE, Account, Lake
 from jupyterhub_dlaas.demo.state import State
 from jupyterhub_dlaas.demo.supervisor import Part
 
 PYTHON = sys.executable
+SMALL_QUOTAS = {"bob": {REMOTE_RSE: 2**20}}  # so that a full quota can be met
 
 
 def users() -> dict[str, User]:
@@ -33,12 +34,17 @@ def lake(state: State) -> Lake:
         folder=state.folder / "rucio",
         mount=state.mount,
         remote=state.remote,
+        scratch=state.scratch,
         port=state.ports["rucio"],
         issuer=issuer(state),
         client_id=client.client_id,
         client_secret=client.secret,
         root_password=state.secrets["rucio_root"],
-        accounts=tuple(Account(user.name, user.sub, user.email) for user in users().values() if user.groups),
+        accounts=tuple(
+            Account(user.name, user.sub, user.email, SMALL_QUOTAS.get(user.name, {}))
+            for user in users().values()
+            if user.groups
+        ),
     )
 
 

@@ -52,6 +52,11 @@ class State:
     def remote(self) -> Path:
         return self.folder / "far-away" / "desy"
 
+    @property
+    def scratch(self) -> Path:
+        """What users see of LAKE-SCRATCHDISK: a folder for each of them."""
+        return self.folder / "scratch"
+
     def url(self, part: str) -> str:
         return f"http://127.0.0.1:{self.ports[part]}"
 

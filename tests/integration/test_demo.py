@@ -18,7 +18,7 @@ from rucio.client import Client
 from support.leaks import Leaks
 
 from jupyterhub_dlaas.demo.check.web import Browser
-from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, Lake
+from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, REMOTE_RSE, Lake
 from jupyterhub_dlaas.demo.lake.copying import checksum
 from jupyterhub_dlaas.demo.parts import lake
 from jupyterhub_dlaas.demo.state import State, remember
@@ -87,7 +87,8 @@ def settled(client: Client, rule: str, seconds: float = 60) -> dict[str, object]
 
 
 def files_of(there: Lake, rse: str, name: str) -> list[Path]:
-    return list(there.rse_folders()[rse].rglob(name))
+    (folder,) = (site.folder for site in there.sites if site.rse == rse)
+    return list(folder.rglob(name))
 
 
 def test_a_scientists_day(running: State) -> None:
@@ -103,14 +104,14 @@ def test_a_rule_is_ok_only_with_the_same_bytes_on_the_other_side(running: State,
     did = {"scope": "skao", "name": "sources_560MHz.csv"}
     (rule,) = administrator.add_replication_rule([did], 1, MOUNTED_RSE)
     assert settled(administrator, rule)["state"] == "OK"
-    ((copied,), (source,)) = (files_of(there, rse, did["name"]) for rse in there.rse_folders())
+    ((copied,), (source,)) = (files_of(there, rse, did["name"]) for rse in (MOUNTED_RSE, REMOTE_RSE))
     assert copied.read_bytes() == source.read_bytes()
 
 
 def test_a_corrupt_source_is_stuck_and_never_ok(running: State, administrator: Client) -> None:
     there = lake(running)
     did = {"scope": "lhc.opendata", "name": "dimuon_2012_B.csv"}
-    (source,) = files_of(there, "DESY-DCACHE", did["name"])
+    (source,) = files_of(there, REMOTE_RSE, did["name"])
     good, right = source.read_bytes(), checksum(source)
     source.write_bytes(b"x" + good[1:])
     try:

@@ -1,4 +1,4 @@
-"""Fills an empty Rucio once: database, RSEs, accounts, sample data; afterwards only brings identities up to date.
+"""Fills an empty Rucio once: database, RSEs, accounts, sample data; afterwards only adds what is new.
 
 `python -m jupyterhub_dlaas.demo.lake.bootstrap` with `RUCIO_CONFIG` set, before the server starts. The last
 line on stdout says what was done.
@@ -19,7 +19,7 @@ from rucio.core.did import add_did, attach_dids
 from rucio.core.distance import add_distance
 from rucio.core.identity import add_account_identity, exist_identity_account
 from rucio.core.replica import add_replicas
-from rucio.core.rse import add_protocol, add_rse, get_rse_id
+from rucio.core.rse import add_protocol, add_rse, add_rse_attribute, get_rse_id, rse_exists
 from rucio.core.rule import add_rule
 from rucio.core.scope import add_scope
 from rucio.db.sqla.constants import AccountType, DatabaseOperationType, DIDType, IdentityType
@@ -27,7 +27,7 @@ from rucio.db.sqla.session import db_session
 from rucio.db.sqla.util import build_database, create_base_vo, create_root_account
 from rucio.rse import rsemanager
 
-from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, REMOTE_RSE, Account, Lake
+from jupyterhub_dlaas.demo.lake.config import REMOTE_RSE, Account, Lake, Site
 from jupyterhub_dlaas.demo.lake.copying import checksum, path_of
 from jupyterhub_dlaas.demo.lake.samples import COLLECTIONS, Sample, samples
 
@@ -43,17 +43,20 @@ def main() -> None:
         build_database()
         create_base_vo()
         create_root_account()
-        _storage(lake)
+    for site in lake.sites:
+        _storage(lake, site)
+    if first and lake.samples:
         _data()
     for account in lake.accounts:
-        _person(account, lake.issuer)
+        _person(account, lake)
     lake.filled.write_text(lake.people)
-    _say(f"{len(samples())} files in {REMOTE_RSE}" if first else "found again as it was left")
+    made = f"{len(samples())} files in {REMOTE_RSE}" if lake.samples else "no files yet"
+    _say(made if first else "found again as it was left, and brought up to date")
 
 
-def _storage(lake: Lake) -> None:
-    for rse, folder in lake.rse_folders().items():
-        rse_id = add_rse(rse)
+def _storage(lake: Lake, site: Site) -> None:
+    if not rse_exists(site.rse):
+        rse_id = add_rse(site.rse, deterministic=site.deterministic)
         everything = {"read": 1, "write": 1, "delete": 1}
         add_protocol(
             rse_id,
@@ -61,7 +64,7 @@ def _storage(lake: Lake) -> None:
                 "scheme": "file",
                 "hostname": "localhost",
                 "port": 0,
-                "prefix": f"{folder}/",
+                "prefix": f"{site.folder}/",
                 "impl": "rucio.rse.protocols.posix.Default",
                 "domains": {
                     "lan": everything,
@@ -69,9 +72,15 @@ def _storage(lake: Lake) -> None:
                 },
             },
         )
-        with db_session(DatabaseOperationType.WRITE) as session:
-            set_local_account_limit(ROOT, rse_id, QUOTA_BYTES, session=session)
-    add_distance(get_rse_id(REMOTE_RSE), get_rse_id(MOUNTED_RSE), distance=1, bidirectional=True)
+        for other in lake.sites:
+            if other.rse != site.rse and rse_exists(other.rse):
+                add_distance(rse_id, get_rse_id(other.rse), distance=1, bidirectional=True)
+    rse_id = get_rse_id(site.rse)
+    add_rse_attribute(rse_id, "QOS", site.qos)
+    # Without it the reaper would keep what nobody has a rule for until the space is needed.
+    add_rse_attribute(rse_id, "greedyDeletion", True)
+    with db_session(DatabaseOperationType.WRITE) as session:
+        set_local_account_limit(ROOT, rse_id, QUOTA_BYTES, session=session)
 
 
 def _data() -> None:
@@ -119,16 +128,17 @@ def _scope_data(scope: str, files: list[Sample]) -> None:
         )
 
 
-def _person(person: Account, issuer: str) -> None:
+def _person(person: Account, lake: Lake) -> None:
     account = InternalAccount(person.name)
     with db_session(DatabaseOperationType.WRITE) as session:
         if not account_exists(account, session=session):
             add_account(account, AccountType.USER, person.email, session=session)
             add_scope(InternalScope(f"user.{person.name}"), account, session=session)
-        for rse in (MOUNTED_RSE, REMOTE_RSE):
-            set_local_account_limit(account, get_rse_id(rse, session=session), QUOTA_BYTES, session=session)
+        for site in lake.sites:
+            quota = person.quotas.get(site.rse, QUOTA_BYTES)
+            set_local_account_limit(account, get_rse_id(site.rse, session=session), quota, session=session)
         # The trailing slash counts to Rucio, and IAM's tokens may carry either form.
-        for form in (issuer.rstrip("/"), issuer.rstrip("/") + "/"):
+        for form in (lake.issuer.rstrip("/"), lake.issuer.rstrip("/") + "/"):
             who = f"SUB={person.subject}, ISS={form}"
             if not exist_identity_account(who, IdentityType.OIDC, account, session=session):
                 add_account_identity(who, IdentityType.OIDC, account, person.email, default=True, session=session)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from configparser import ConfigParser
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -14,31 +14,55 @@ from pathlib import Path
 ROOT_USER = "ddmlab"
 MOUNTED_RSE = "EULAKE-1"
 REMOTE_RSE = "DESY-DCACHE"
+SCRATCH_RSE = "LAKE-SCRATCHDISK"  # Rucio's generic policy lets users register files on RSEs with this ending
 TRANSFER_TOOL = "verified-copy"
+POLICY_PACKAGE = "jupyterhub_dlaas.demo.lake.dlaas_policy"
+_LAYOUT = 2  # of the database as `bootstrap` fills it; an older one is brought up to date
 
 
 @dataclass(frozen=True)
 class Account:
-    """A Rucio account of a person and who they are at IAM: `subject` as in the access token's `sub`."""
+    """A Rucio account of a person and who they are at IAM: `subject` as in the access token's `sub`.
+
+    `quotas`: RSE -> bytes, where it is not what everybody has.
+    """
 
     name: str
     subject: str
     email: str
+    quotas: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One RSE: the folder its files are in, its class of storage, whether Rucio chooses the paths in it."""
+
+    rse: str
+    folder: Path
+    qos: str
+    deterministic: bool = True
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Where the lake's parts are: users see one RSE at `mount`; the other, at `remote`, stands for a far-away site."""
+    """Where the lake's parts are: users see one RSE at `mount` and their own files on another at `scratch`; the third,
+    at `remote`, stands for a far-away site.
+
+    `policy` is Rucio's policy package, "" for its generic policy alone; without `samples` there are no data yet.
+    """
 
     folder: Path
     mount: Path
     remote: Path
+    scratch: Path
     port: int
     issuer: str
     client_id: str
     client_secret: str
     root_password: str
     accounts: tuple[Account, ...] = ()
+    policy: str = POLICY_PACKAGE
+    samples: bool = True
 
     @property
     def url(self) -> str:
@@ -60,7 +84,7 @@ class Lake:
     @property
     def people(self) -> str:
         """Who has an account, as `filled` has it when all of them do."""
-        return json.dumps([self.issuer, *map(asdict, self.accounts)])
+        return json.dumps([_LAYOUT, self.issuer, *map(asdict, self.accounts)])
 
     @property
     def complete(self) -> bool:
@@ -72,9 +96,14 @@ class Lake:
         """Server and transfers take turns on the SQLite file by this lock."""
         return self.folder / "turn.lock"
 
-    def rse_folders(self) -> dict[str, Path]:
-        """RSE name -> the folder its files are in; a mount shows more than Rucio's own part of a storage."""
-        return {MOUNTED_RSE: self.mount / "rucio", REMOTE_RSE: self.remote / "rucio"}
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Its RSEs; a mount shows more than Rucio's own part of a storage."""
+        return (
+            Site(MOUNTED_RSE, self.mount / "rucio", "FAST"),
+            Site(REMOTE_RSE, self.remote / "rucio", "SAFE"),
+            Site(SCRATCH_RSE, self.scratch, "SCRATCH", deterministic=False),
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str, indent=1)
@@ -82,7 +111,7 @@ class Lake:
     @classmethod
     def from_json(cls, text: str) -> Lake:
         fields = json.loads(text)
-        fields |= {name: Path(fields[name]) for name in ("folder", "mount", "remote")}
+        fields |= {name: Path(fields[name]) for name in ("folder", "mount", "remote", "scratch")}
         fields["accounts"] = tuple(Account(**account) for account in fields["accounts"])
         return cls(**fields)
 
@@ -90,6 +119,7 @@ class Lake:
 def environment(lake: Lake, base: Mapping[str, str]) -> dict[str, str]:
     """The environment of Rucio's own processes: theirs is the only place where RUCIO_CONFIG is set."""
     kept = {name: value for name, value in base.items() if not name.startswith(("RUCIO_", "X509_", "BEARER_TOKEN"))}
+    kept |= {"RUCIO_POLICY_PACKAGE": lake.policy} if lake.policy else {}
     # Rucio reads IAM's http address with `requests`, which would ask a proxy for it.
     return kept | {"RUCIO_CONFIG": str(lake.cfg), "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
@@ -109,7 +139,7 @@ def write(lake: Lake) -> None:
     """Writes the files of `render`, closed to others: two of them hold secrets."""
     etc = lake.cfg.parent
     etc.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (lake.mount, lake.remote, *lake.rse_folders().values()):
+    for folder in (lake.mount, lake.remote, *(site.folder for site in lake.sites)):
         folder.mkdir(parents=True, exist_ok=True)
     if not lake.filled.exists():
         lake.database.unlink(missing_ok=True)  # a first start that was interrupted begins anew

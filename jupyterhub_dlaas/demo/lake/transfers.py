@@ -1,124 +1,131 @@
-"""The lake's transfers: Rucio's own conveyor with a tool that really copies a file and checks what arrived.
+"""Rucio's daemons for one machine: transfers, rules, deletion and counters, one round after another in one process.
 
-`python -m jupyterhub_dlaas.demo.lake.transfers` (with `RUCIO_CONFIG` set) runs one round after another. A rule is OK
-only when the destination has the size and the adler32 that the catalogue promises; Rucio's own mock tool says OK and
-copies nothing.
+`python -m jupyterhub_dlaas.demo.lake.transfers` (with `RUCIO_CONFIG` set) runs them until SIGTERM. The code of each
+round is Rucio's own; files are moved by `verified_copy` and deleted by Rucio's reaper.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import logging
 import signal
 import threading
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
-from rucio.core import transfer as rucio_transfer
+from rucio.daemons.abacus import account as abacus_account
+from rucio.daemons.abacus import collection_replica as abacus_collection
+from rucio.daemons.abacus import rse as abacus_rse
+from rucio.daemons.common import HeartbeatHandler
 from rucio.daemons.conveyor.finisher import finisher
 from rucio.daemons.conveyor.poller import poller
 from rucio.daemons.conveyor.submitter import submitter
-from rucio.daemons.judge.cleaner import rule_cleaner
-from rucio.daemons.judge.evaluator import re_evaluator
-from rucio.daemons.judge.repairer import rule_repairer
-from rucio.db.sqla.constants import RequestState
-from rucio.transfertool.transfertool import TransferStatusReport, Transfertool, TransferToolBuilder
+from rucio.daemons.judge import cleaner, evaluator, repairer
+from rucio.daemons.reaper import reaper
+from rucio.daemons.undertaker import undertaker
 
 from jupyterhub_dlaas.demo.lake.config import TRANSFER_TOOL
-from jupyterhub_dlaas.demo.lake.copying import copy, difference, path_of
+from jupyterhub_dlaas.demo.lake.verified_copy import register
 
 log = logging.getLogger("transfers")
 
-
-class Report(TransferStatusReport):  # type: ignore[misc]
-    """What became of one request: `state` DONE or FAILED with the reason in `err_msg`."""
-
-    supported_db_fields = ["state", "external_id", "err_msg"]
-
-    def __init__(self, request_id: str, external_id: str, problem: str) -> None:
-        super().__init__(request_id)
-        self.state = RequestState.FAILED if problem else RequestState.DONE
-        self.external_id = external_id
-        self.err_msg = problem
-
-    def initialize(self, session: Any, logger: Any = logging.log) -> None:
-        """Nothing to fetch: all is known when the report is made."""
-
-    def get_monitor_msg_fields(self, session: Any, logger: Any = logging.log) -> dict[str, Any]:
-        return {}
+_HEARTBEAT_SECONDS = 60
+_FILES_AT_ONCE = 1000
 
 
-class VerifiedCopy(Transfertool):  # type: ignore[misc]
-    """Copies in `submit`, compares size and adler32 with the catalogue in `bulk_query`."""
+class Daemons:
+    """Everything that Rucio does in the background. `with Daemons(turn) as daemons: daemons.round()`.
 
-    external_name = TRANSFER_TOOL
-    required_rse_attrs = ()
-    supported_schemes = {"file"}
-    _copies: dict[str, tuple[Path, str]] = {}  # request id -> destination, problem while copying
+    `turn` is a file by whose lock server and daemons take turns on SQLite; `repair_seconds`: how long a rule is left
+    STUCK before it is tried again; `tool`: the transfer tool, registered with Rucio.
+    """
 
-    @classmethod
-    def submission_builder_for_path(cls, transfer_path: list[Any], logger: Any = logging.log) -> tuple[list[Any], Any]:
-        return transfer_path, TransferToolBuilder(cls, external_host="this machine")
+    def __init__(self, turn: TextIO, *, repair_seconds: float = 30, tool: str = TRANSFER_TOOL) -> None:
+        self._turn, self._repair_seconds, self._tool = turn, repair_seconds, tool
+        self._alive = ExitStack()
+        self._steps: list[Callable[[], Any]] = []
 
-    def group_into_submit_jobs(self, transfers: Iterable[list[Any]]) -> list[dict[str, Any]]:
-        return [{"transfers": [hop for path in transfers for hop in path], "job_params": {}}]
+    def __enter__(self) -> Daemons:
+        with self._my_turn():
+            self._steps = [*self._transfers(), *self._rules(), *self._deletion(), *self._counters()]
+        return self
 
-    def submit(self, transfers: Iterable[Any], job_params: Mapping[str, str], timeout: int | None = None) -> str:
-        for hop in transfers:
-            source, destination = path_of(hop.source_url(hop.src)), path_of(hop.dest_url)
-            self._copies[hop.rws.request_id] = (destination, copy(source, destination))
-        return str(uuid.uuid4())
+    def __exit__(self, *_: object) -> None:
+        with self._my_turn():
+            self._alive.close()
 
-    def bulk_query(
-        self, requests_by_eid: Mapping[str, Mapping[str, Any]], timeout: int | None = None
-    ) -> dict[str, dict[str, Report]]:
-        return {
-            external_id: {
-                key: Report(key, external_id, self._verdict(key, request)) for key, request in requests.items()
-            }
-            for external_id, requests in requests_by_eid.items()
-        }
+    def round(self) -> None:
+        """Each daemon once. Between two of them the server may answer a request."""
+        for step in self._steps:
+            with self._my_turn():
+                step()
 
-    def _verdict(self, request_id: str, request: Mapping[str, Any]) -> str:
-        destination, problem = self._copies.pop(request_id, (None, "the transfer was interrupted"))
-        problem = problem or difference(destination, request["bytes"], request["adler32"])
-        log.info("%s:%s %s", request["scope"], request["name"], problem or f"copied and verified at {destination}")
-        return problem
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
-    def cancel(self, transfer_ids: Sequence[str], timeout: int | None = None) -> bool:
-        return True
+    def _transfers(self) -> Iterator[Callable[[], Any]]:
+        """Submits, verifies and finishes whatever waits."""
+        once: dict[str, Any] = {"once": True, "partition_wait_time": 0}
+        yield functools.partial(submitter, **once, bulk=_FILES_AT_ONCE, transfertools=[self._tool])
+        yield functools.partial(poller, **once, transfertool=self._tool, older_than=0)
+        yield functools.partial(finisher, **once, bulk=_FILES_AT_ONCE)
 
-    def update_priority(self, transfer_id: str, priority: int, timeout: int | None = None) -> bool:
-        return True
+    def _rules(self) -> Iterator[Callable[[], Any]]:
+        """Files added to a dataset get its rules, rules that got stuck are tried again, expired ones go."""
+        yield self._daemon(evaluator, did_limit=_FILES_AT_ONCE, paused_dids={})
+        yield self._daemon(repairer, delta=self._repair_seconds, paused_rules={})
+        yield self._daemon(cleaner, paused_rules={})
 
+    def _deletion(self) -> Iterator[Callable[[], Any]]:
+        """DIDs past their lifetime go, then what no rule protects any more: from the storage first."""
+        yield self._daemon(undertaker, paused_dids={}, chunk_size=100)
+        yield self._daemon(
+            reaper,
+            rses=[],
+            include_rses=None,
+            exclude_rses=None,
+            vos=None,
+            chunk_size=_FILES_AT_ONCE,
+            greedy=False,
+            scheme=None,
+            delay_seconds=60,
+            auto_exclude_threshold=100,
+            auto_exclude_timeout=60,
+        )
 
-def register() -> None:
-    """Makes the tool known to Rucio's conveyor."""
-    rucio_transfer.TRANSFERTOOL_CLASSES_BY_NAME[TRANSFER_TOOL] = VerifiedCopy
+    def _counters(self) -> Iterator[Callable[[], Any]]:
+        """What accounts and RSEs use, which quotas are held against, and how much of a dataset is where."""
+        yield self._daemon(abacus_account)
+        yield self._daemon(abacus_rse)
+        yield self._daemon(abacus_collection, limit=_FILES_AT_ONCE)
 
-
-def transfer_round() -> None:
-    """Submits, verifies and finishes whatever waits."""
-    submitter(once=True, partition_wait_time=0, transfertools=[TRANSFER_TOOL])
-    poller(once=True, partition_wait_time=0, transfertool=TRANSFER_TOOL, older_than=0)
-    finisher(once=True, partition_wait_time=0)
-
-
-def rule_round() -> None:
-    """Files added to a dataset get its rules, rules that got stuck are tried again, expired ones go."""
-    for daemon in (re_evaluator, rule_repairer, rule_cleaner):
-        daemon(once=True)
+    def _daemon(self, module: Any, **settings: Any) -> Callable[[], Any]:
+        # Not the daemon's own loop, which waits a second for other workers at each start.
+        heartbeat = self._alive.enter_context(HeartbeatHandler(module.DAEMON_NAME, _HEARTBEAT_SECONDS))
+        return functools.partial(module.run_once, heartbeat_handler=heartbeat, **settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Move and verify files as Rucio's rules ask, on this machine.")
-    parser.add_argument("--lock", required=True, help="file by which server and transfers take turns on SQLite")
+    parser = argparse.ArgumentParser(description="Do on this machine what Rucio's daemons do: move, verify, delete.")
+    parser.add_argument("--lock", required=True, help="file by which server and daemons take turns on SQLite")
     parser.add_argument(
         "--every", type=float, default=2.0, metavar="SECONDS", help="pause between rounds (%(default)s)"
+    )
+    parser.add_argument(
+        "--repair-after",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long a rule is left STUCK before it is tried again (%(default)s)",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -132,18 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("ready")
-    rounds = 0
-    with open(options.lock, "w") as turn:
+    with open(options.lock, "w") as turn, Daemons(turn, repair_seconds=options.repair_after) as daemons:
+        log.info("ready")
         while not over.wait(options.every):
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            try:
-                transfer_round()
-                if rounds % 15 == 0:
-                    rule_round()
-            finally:
-                fcntl.flock(turn, fcntl.LOCK_UN)
-            rounds += 1
+            daemons.round()
 
 
 if __name__ == "__main__":

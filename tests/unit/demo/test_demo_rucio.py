@@ -17,12 +17,13 @@ def lake(tmp_path: Path) -> config.Lake:
         folder=tmp_path / "rucio",
         mount=tmp_path / "eulake",
         remote=tmp_path / "desy",
+        scratch=tmp_path / "scratch",
         port=18080,
         issuer="http://127.0.0.1:18081/",
         client_id="rucio",
         client_secret="rucio-%secret",
         root_password="p%w",
-        accounts=(config.Account("alice", "1-2-3", "alice@example.org"),),
+        accounts=(config.Account("alice", "1-2-3", "alice@example.org", {"DESY-DCACHE": 5}),),
     )
 
 
@@ -67,7 +68,23 @@ def test_a_lake_survives_json(lake: config.Lake) -> None:
 
 def test_rucios_processes_inherit_no_clients_settings(lake: config.Lake) -> None:
     inherited = {"RUCIO_ACCOUNT": "x", "X509_USER_PROXY": "/p", "BEARER_TOKEN": "t", "PATH": "/bin"}
-    assert set(config.environment(lake, inherited)) == {"PATH", "RUCIO_CONFIG", "NO_PROXY", "no_proxy"}
+    added = {"RUCIO_CONFIG", "RUCIO_POLICY_PACKAGE", "NO_PROXY", "no_proxy"}
+    assert set(config.environment(lake, inherited)) == {"PATH"} | added
+
+
+def test_a_lake_of_an_older_layout_is_not_complete(lake: config.Lake) -> None:
+    lake.folder.mkdir()
+    lake.filled.write_text(lake.people)
+    assert lake.complete
+    lake.filled.write_text(json.dumps(json.loads(lake.people)[1:]))
+    assert not lake.complete
+
+
+def test_the_policy_package_is_the_one_that_sites_get() -> None:
+    ours = Path(config.__file__).parent / "dlaas_policy"
+    theirs = Path(__file__).parents[3] / "config" / "rucio" / "dlaas_policy"
+    for name in ("__init__.py", "permission.py"):
+        assert (ours / name).read_text() == (theirs / name).read_text()
 
 
 def test_one_worker_and_one_thread_because_of_sqlite(lake: config.Lake) -> None:
@@ -100,5 +117,5 @@ def test_checksum_is_written_as_rucio_does(tmp_path: Path) -> None:
     assert copying.checksum(path) == "00000001"
 
 
-def test_a_pfn_is_a_path_on_this_machine() -> None:
-    assert copying.path_of("file://localhost/data/a%20b") == Path("/data/a b")
+def test_a_pfn_is_a_path_on_this_machine_in_which_nothing_is_quoted() -> None:
+    assert copying.path_of("file://localhost:0/data/a%20b c") == Path("/data/a%20b c")

@@ -22,6 +22,7 @@ def lake() -> Lake:
         folder=Path("/lake/rucio"),
         mount=Path("/eos/eulake_1"),
         remote=Path("/lake/far-away/desy"),
+        scratch=Path("/lake/scratch"),
         port=PORT,
         issuer=os.environ["ISSUER_URL"],
         client_id=client.client_id,
