@@ -8,7 +8,9 @@ from datetime import datetime
 import click
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
-_WRITTEN = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdwy]?)[a-z]*", re.IGNORECASE)
+_WRITTEN = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(m|min|minutes?|h|hours?|d|days?|w|weeks?|y|years?|)", re.IGNORECASE | re.ASCII
+)
 _FOREVER = {"forever", "never", "none", "unlimited"}
 FOREVER = float("inf")
 
@@ -20,7 +22,7 @@ def seconds_of(text: str) -> float:
     written = _WRITTEN.fullmatch(text.strip())
     if not written or float(written[1]) <= 0:
         raise ValueError(f"{text!r} is not a time: write 7d, 12h, 2w or forever.")
-    return float(written[1]) * _SECONDS[written[2].lower() or "d"]
+    return float(written[1]) * _SECONDS[written[2][:1].lower() or "d"]
 
 
 def for_rucio(seconds: float | None) -> int | None:
