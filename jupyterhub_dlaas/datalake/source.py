@@ -1,0 +1,136 @@
+"""The storage (RSE) on which files lie already, and how a local path becomes the physical file name (PFN) there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jupyterhub_dlaas.datalake.failure import Code, Failure
+from jupyterhub_dlaas.datalake.lake import Instance, Lake, Scratch
+from jupyterhub_dlaas.datalake.scan import inside
+
+
+@dataclass(frozen=True)
+class Source:
+    """`local` is here what `remote`, the beginning of a PFN, is at the storage `rse`; neither ends in a slash.
+
+    `deterministic`: Rucio computes where on this storage a file has to be, from its name.
+    """
+
+    rse: str
+    local: str
+    remote: str
+    deterministic: bool = False
+
+    def pfn(self, path: str) -> str:
+        """The PFN of a local path; a Failure (USAGE) for one that is not on this storage."""
+        if not inside(path, self.local):
+            raise Failure(
+                f"{path} is not below {self.local}, which is {self.rse}.",
+                "Say which folder here shows the storage: --mounted-at FOLDER",
+                Code.USAGE,
+            )
+        return self.remote + path[len(self.local.rstrip("/")) :]
+
+
+def scratch_of(lake: Lake, paths: Sequence[str]) -> Scratch | None:
+    """The scratch that holds all of these real paths; None where none of them is on one.
+
+    A Failure (USAGE) for paths on different ones, or on a scratch that Rucio does not know.
+    """
+    found = {path: _holding(lake.scratch, path) for path in paths}
+    held = {scratch.name for scratch in found.values() if scratch}
+    if not held:
+        return None
+    if len(held) > 1 or not all(found.values()):
+        apart = next(path for path, scratch in found.items() if scratch is not found[paths[0]])
+        raise Failure(
+            f"{paths[0]} and {apart} are not on the same storage.", "Upload them by two commands.", Code.USAGE
+        )
+    return found[paths[0]]
+
+
+def _holding(scratches: Iterable[Scratch], path: str) -> Scratch | None:
+    return next((scratch for scratch in scratches if inside(path, os.path.realpath(scratch.path))), None)
+
+
+def of_scratch(client: Any, scratch: Scratch) -> Source:
+    """The scratch as the storage that Rucio knows it as."""
+    if scratch.rse is None:
+        raise Failure(
+            f"Rucio does not know the scratch area {scratch.path}.",
+            "Ask the hub's administrators to name its storage (RSE) in the catalogue.",
+            Code.USAGE,
+        )
+    protocol = _protocol(client, scratch.rse)
+    remote = _joined(_beginning(protocol), scratch.rse_path)
+    return Source(scratch.rse, os.path.realpath(scratch.path), remote, _deterministic(client, scratch.rse))
+
+
+def of_rse(client: Any, lake: Lake, instance: Instance, rse: str, mounted_at: str | None = None) -> Source:
+    """The storage of this name as this server sees it: a scratch, the mounted storage, or where `mounted_at` says.
+
+    `mounted_at` is a local folder, with the path below the storage's prefix that it shows as in `FOLDER=PATH`. Without
+    it a storage with the protocol `file` is where its prefix says.
+    """
+    deterministic = _deterministic(client, rse)
+    scratch = next((scratch for scratch in lake.scratch if scratch.rse == rse), None)
+    if scratch and not mounted_at:
+        return of_scratch(client, scratch)
+    protocol = _protocol(client, rse)
+    if mounted_at:
+        folder, _, path = mounted_at.partition("=")
+        if not os.path.isdir(folder):
+            raise Failure(f"{folder} is not a folder.", "Check --mounted-at.", Code.NOT_FOUND)
+        return Source(rse, os.path.realpath(folder), _joined(_beginning(protocol), path), deterministic)
+    if rse == instance.destination_rse and instance.mount:
+        # The mount shows the path of a PFN without its first components.
+        parts = [part for part in protocol["prefix"].split("/") if part][instance.path_begins_at :]
+        local = os.path.realpath(os.path.join(instance.mount, *parts))
+        return Source(rse, local, _beginning(protocol), deterministic)
+    if protocol["scheme"] == "file" and os.path.isdir(protocol["prefix"]):
+        return Source(rse, os.path.realpath(protocol["prefix"]), _beginning(protocol), deterministic)
+    raise Failure(
+        f"This server does not know where the files of {rse} are here.",
+        "Say which folder here shows the storage: --mounted-at FOLDER",
+        Code.USAGE,
+    )
+
+
+def _deterministic(client: Any, rse: str) -> bool:
+    from rucio.common.exception import RSENotFound
+
+    try:
+        return bool(client.get_rse(rse).get("deterministic"))
+    except RSENotFound as error:
+        raise Failure(f"Rucio knows no storage {rse}.", "Check the name of the storage.", Code.NOT_FOUND) from error
+
+
+def _protocol(client: Any, rse: str) -> Mapping[str, Any]:
+    """The protocol that transfers would write by: Rucio takes PFNs apart with it."""
+    found = client.get_protocols(rse)
+    protocols: list[Mapping[str, Any]] = [found] if isinstance(found, dict) else list(found)
+
+    def priority(protocol: Mapping[str, Any]) -> int:
+        return int(((protocol.get("domains") or {}).get("wan") or {}).get("write") or 0)
+
+    usable = sorted((protocol for protocol in protocols if priority(protocol)), key=priority)
+    if not usable:
+        raise Failure(
+            f"The storage {rse} has no protocol that can be written by from elsewhere.",
+            "Tell your VO's data managers: Rucio cannot name files there.",
+            Code.USAGE,
+        )
+    return usable[0]
+
+
+def _beginning(protocol: Mapping[str, Any]) -> str:
+    """As Rucio builds its PFNs: `scheme://host:port` and the prefix, slashes as they are there."""
+    prefix = "/" + protocol["prefix"] if not protocol["prefix"].startswith("/") else protocol["prefix"]
+    return f"{protocol['scheme']}://{protocol['hostname']}:{protocol['port']}{prefix}".rstrip("/")
+
+
+def _joined(beginning: str, path: str) -> str:
+    return f"{beginning}/{path.strip('/')}".rstrip("/")
