@@ -105,7 +105,8 @@ async def _run(state: State, options: argparse.Namespace) -> int:
 
 async def _work(supervisor: Supervisor, state: State, options: argparse.Namespace, say: Callable[[str], None]) -> int:
     say(f"{'first start' if state.new else 'starting again'}, data in {state.folder}")
-    prepare(state)
+    for sentence in prepare(state):
+        say(sentence)
     for part in parts(state, options.token_seconds):
         await supervisor.start(part)
     if not options.check:

@@ -51,8 +51,11 @@ def environment(state: State, base: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def write(state: State, issuer: str, client_secret: str) -> Path:
-    """Writes configuration and catalogues (the latter only once: they are there to be changed); returns the former."""
+def write(state: State, issuer: str, client_secret: str) -> tuple[Path, ...]:
+    """Writes configuration and catalogues; the latter only once, because they are there to be changed.
+
+    Where they have to be written anew, the former ones are kept under the names that are returned.
+    """
     secret = state.hub / "client_secret"
     secret.touch(mode=0o600)
     secret.write_text(client_secret)
@@ -62,21 +65,21 @@ def write(state: State, issuer: str, client_secret: str) -> Path:
     remembered = state.hub / "written-for.json"  # another folder or port makes the catalogues' paths wrong
     told = json.dumps(filled, sort_keys=True)
     fresh = not remembered.exists() or remembered.read_text() != told
-    for vo in ("escape", "ska"):
-        path = catalogue / f"{vo}.yaml"
-        if fresh or not path.exists():
-            _replace(path, render(path.name, filled))
+    paths = [catalogue / f"{vo}.yaml" for vo in ("escape", "ska")]
+    kept = [_replace(path, render(path.name, filled)) for path in paths if fresh or not path.exists()]
     config = state.hub / "jupyterhub_config.py"
     config.write_text(render("jupyterhub_config.py.txt", filled))
     remembered.write_text(told)
-    return config
+    return tuple(path for path in kept if path)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Somebody may have changed it: then theirs stays beside it, where no hub reads it."""
-    if path.exists() and path.read_text() != text:
-        path.replace(path.with_name(f"{path.name}.old"))
+def _replace(path: Path, text: str) -> Path | None:
+    """Writes the file. What was there, which somebody may have changed, stays beside it, where no hub reads it."""
+    old = path.with_name(f"{path.name}.old") if path.exists() and path.read_text() != text else None
+    if old:
+        path.replace(old)
     path.write_text(text)
+    return old
 
 
 def furnish(state: State, users: Iterable[str]) -> None:

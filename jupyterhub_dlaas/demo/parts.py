@@ -48,11 +48,12 @@ def lake(state: State) -> Lake:
     )
 
 
-def prepare(state: State) -> None:
-    """Writes what the parts read."""
+def prepare(state: State) -> list[str]:
+    """Writes what the parts read; returns what is to be said about it."""
     lake_config.write(lake(state))
-    hub.write(state, issuer(state), demo_clients()["dlaas"].secret)
+    kept = hub.write(state, issuer(state), demo_clients()["dlaas"].secret)
     hub.furnish(state, [user.name for user in users().values() if user.groups])
+    return [f"a catalogue had to be written anew; the former one is {path}" for path in kept]
 
 
 def parts(state: State, token_seconds: float) -> Iterator[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import socket
 import sys
@@ -159,6 +160,15 @@ def test_a_changed_catalogue_is_left_alone(written: state.State) -> None:
     path.write_text("changed: true")
     hub.write(written, "http://127.0.0.1:1/", "secret")
     assert path.read_text() == "changed: true"
+
+
+def test_a_changed_catalogue_that_has_to_be_written_anew_is_kept_beside_it(written: state.State) -> None:
+    path = written.hub / "catalogue.d" / "escape.yaml"
+    path.write_text("vo: escape\n")
+    moved = dataclasses.replace(written, ports={**written.ports, "rucio": 1})
+    kept = hub.write(moved, "http://127.0.0.1:1/", "secret")[0]
+    assert kept.read_text() == "vo: escape\n"
+    assert "EULAKE-1" in path.read_text()
 
 
 def test_the_configuration_holds_no_secret(written: state.State) -> None:
