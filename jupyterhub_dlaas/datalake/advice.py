@@ -38,6 +38,7 @@ ADVICE: Mapping[str, str] = {
     "certificate": "Make a proxy first, for instance with voms-proxy-init, or put your certificate into ~/.globus.",
     "other_account": "Stop and start this server. If it stays, tell the hub's administrators.",
     "error": _ADMINISTRATORS,
+    "quota": "Let rules that you no longer need end (datalake rules), or ask your VO's data managers for more.",
     "mount": "Other folders and Rucio downloads go on working. If it lasts, tell the hub's administrators.",
 }
 

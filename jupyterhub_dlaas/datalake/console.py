@@ -92,11 +92,13 @@ _MEASURED = 1000  # rows: the widths of a table are those of its first thousand
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under their headings, printed as they come; half a million take no memory."""
+    """Rows under their headings, printed as they come; half a million take no memory, and none prints nothing."""
     from rich.cells import cell_len
 
     lines = ([printable("" if cell is None else str(cell)) for cell in row] for row in rows)
     first = list(islice(lines, _MEASURED))
+    if not first:
+        return
     widths = [max(map(cell_len, column)) for column in zip(headings, *first, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -59,7 +59,7 @@ def failure_of(error: BaseException) -> Failure | None:
 def words_of(error: BaseException) -> str:
     """An exception's own message in one line, without tokens and without Rucio's "Details:"."""
     words = " ".join(str(argument) for argument in error.args if argument) or str(error)
-    words = words.rpartition("Details: ")[2]
+    words = words.rpartition("Details: ")[2].partition("Failed validating")[0]
     return _TOKEN.sub("<token>", " ".join(words.split()))[:300]
 
 
@@ -99,12 +99,13 @@ _USAGE = {
     "DuplicateRule": "",
     "FileAlreadyExists": "",
     "InputValidationError": "",
+    "InvalidMetadata": "See the keys that it knows with: datalake info DID --json",
     "InvalidObject": "",
     "InvalidPath": "",
     "InvalidRSEExpression": "Write the name of a storage (RSE), or for instance QOS=SAFE.",
     "InvalidReplicationRule": "",
     "InvalidType": "",
-    "KeyNotFound": "",
+    "KeyNotFound": "See the keys that it knows with: datalake info DID --json",
     "RSEExpressionNotFound": "",
     "UnsupportedOperation": "",
     "UnsupportedStatus": "",
@@ -144,6 +145,8 @@ def _of_rucio(error: BaseException) -> Failure | None:
     words, name = words_of(error), type(error).__name__
     if "http status code: 5" in words:  # an answer that is not Rucio's own: a proxy's, or a crash
         return Failure(f"Rucio failed by itself ({words}).", ADVICE["unreachable"], Code.UNREACHABLE)
+    if "http status code: 404" in words:
+        return Failure("Rucio does not know what was asked for.", "Check the spelling.", Code.NOT_FOUND)
     for cls in type(error).__mro__:
         if cls.__name__ in _BY_NAME:
             code, advice = _BY_NAME[cls.__name__]

@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyterhub_dlaas.datalake.dids import File
 from jupyterhub_dlaas.datalake.lake import Instance
-from jupyterhub_dlaas.datalake.local import local_paths
+from jupyterhub_dlaas.datalake.local import can_be_brought, local_paths
 from jupyterhub_dlaas.datalake.places import Description
 
 
@@ -23,7 +23,8 @@ def here(client: Any, instance: Instance, found: Description, *, site: str | Non
         ((_, path, why),) = local_paths(client, instance, [file])
         if path is not None:
             return f"it is on {instance.destination_rse}, mounted here at {instance.mount}.", str(path)
-        return f"not yet: {why}. Bring it with: datalake make-available {did}", None
+        bring = f" Bring it with: datalake make-available {did}" if can_be_brought(why) else ""
+        return f"not yet: {why}.{bring}", None
     there = next((place.files for place in found.places if place.rse == instance.destination_rse), 0)
     total = found.entry.files
     if total and there >= total:

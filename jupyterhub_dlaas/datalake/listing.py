@@ -69,6 +69,7 @@ def _members(client: Any, did: DID) -> Iterator[Entry]:
 
 
 def _found(client: Any, chosen: list[str], filters: list[dict[str, Any]], kind: Kind) -> Iterator[Entry]:
+    entry = None
     for scope in chosen:
         # The client changes the filters that it is given.
         own = [dict(group) for group in filters]
@@ -76,6 +77,9 @@ def _found(client: Any, chosen: list[str], filters: list[dict[str, Any]], kind: 
             word = _word(entry["did_type"])
             files = None if word == "file" else entry.get("length")
             yield Entry(DID(entry["scope"], entry["name"]), word, entry.get("bytes"), files)
+    if entry is None and len(chosen) == 1 and chosen[0] not in client.list_scopes():
+        # The search itself finds nothing in a scope that does not exist.
+        raise Failure(f"Rucio has no scope {chosen[0]!r}.", "List all of them with: datalake ls '*'", Code.NOT_FOUND)
 
 
 def _filters(name: str, where: Sequence[str]) -> list[dict[str, Any]]:

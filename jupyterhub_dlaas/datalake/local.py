@@ -48,6 +48,14 @@ def mounted(instance: Instance) -> tuple[Path, str]:
     return instance.mount, instance.destination_rse
 
 
+_LOST = "Rucio has it on"
+
+
+def can_be_brought(why: str) -> bool:
+    """Whether Rucio can bring a file here that `local_paths` did not find; not what it believes to be here."""
+    return not why.startswith(_LOST)
+
+
 class _Storage:
     """The mounted storage: guesses paths, looks whether they are there, and asks Rucio about the others."""
 
@@ -110,7 +118,7 @@ class _Storage:
         if size >= 0:
             return f"has {size} bytes at {path} instead of {file.bytes}"
         if size == -errno.ENOENT:
-            return f"Rucio has it on {self._rse}, but it is not at {path}"
+            return f"{_LOST} {self._rse}, but it is not at {path}"
         return f"{path}: {os.strerror(-size)}"
 
 

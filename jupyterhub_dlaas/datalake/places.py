@@ -10,6 +10,7 @@ from typing import Any
 from jupyterhub_dlaas.datalake.dids import DID, batches, unknown
 from jupyterhub_dlaas.datalake.listing import Entry
 from jupyterhub_dlaas.datalake.rule import Rule, rule_of
+from jupyterhub_dlaas.datalake.rules import check_known
 
 _AT_ONCE = 500
 
@@ -111,19 +112,15 @@ def sources(
     Rucio leads a reader at a site with a cache through it, and one at the storage's own site straight to it. `schemes`,
     as in `root`, and `rse`, an expression, restrict the answer. A Failure (NOT_FOUND) for an unknown DID.
     """
-    from rucio.common.exception import DataIdentifierNotFound
-
     for batch in batches(dids, _AT_ONCE):
-        try:
-            entries = client.list_replicas(
-                [did.as_dict() for did in batch],
-                schemes=list(schemes) or None,
-                rse_expression=rse,
-                client_location={"site": site} if site else None,
-                ignore_availability=False,
-            )
-        except DataIdentifierNotFound as error:
-            raise _first_unknown(client, batch) or error from error
+        check_known(client, batch)  # the next question passes over unknown ones in silence
+        entries = client.list_replicas(
+            [did.as_dict() for did in batch],
+            schemes=list(schemes) or None,
+            rse_expression=rse,
+            client_location={"site": site} if site else None,
+            ignore_availability=False,
+        )
         for entry in entries:
             ranked = sorted(entry.get("pfns", {}).items(), key=lambda item: item[1].get("priority") or 0)
             yield Sources(
@@ -131,14 +128,3 @@ def sources(
                 tuple(pfn for pfn, _ in ranked),
                 tuple(about["rse"] for _, about in ranked),
             )
-
-
-def _first_unknown(client: Any, batch: list[DID]) -> Exception | None:
-    from rucio.common.exception import DataIdentifierNotFound
-
-    for did in batch:
-        try:
-            client.get_did(did.scope, did.name)
-        except DataIdentifierNotFound:
-            return unknown(did)
-    return None

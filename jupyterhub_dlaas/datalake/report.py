@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from jupyterhub_dlaas.bundle import paths
 from jupyterhub_dlaas.datalake.advice import ADVICE, Problem, token_advice
+from jupyterhub_dlaas.datalake.failure import Failure
+from jupyterhub_dlaas.datalake.lake import Instance, Lake, load
 from jupyterhub_dlaas.datalake.probe import problem_of
 from jupyterhub_dlaas.datalake.token_file import expiry
 from jupyterhub_dlaas.datalake.whoami import whoami
@@ -49,6 +52,19 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What the user has on one storage (RSE) of a Rucio instance, in bytes; `limit` None: no quota is set."""
+
+    instance: str
+    rse: str
+    used: int
+    limit: int | None
+    files: int
+    problem: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class Folder:
     """One mounted folder as this process finds it now."""
 
@@ -70,14 +86,17 @@ class Report:
     access: tuple[Access, ...]
     rucio: tuple[Account, ...]
     mounts: tuple[Folder, ...]
+    cache_site: str | None
+    quotas: tuple[Quota, ...]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that is not well, each with what to do about it."""
-        about: list[tuple[str, Access | Account | Folder]]
+        about: list[tuple[str, Access | Account | Folder | Quota]]
         about = [(f"Access to {entry.name}", entry) for entry in self.access]
         about += [(f"Rucio at {entry.host}", entry) for entry in self.rucio]
         about += [(entry.path, entry) for entry in self.mounts]
+        about += [(f"Quota at {entry.rse}", entry) for entry in self.quotas]
         found = [Problem(name, entry.problem, entry.advice) for name, entry in about if entry.problem and entry.advice]
         return (Problem("This server", self.withheld, ADVICE["withheld"]), *found) if self.withheld else tuple(found)
 
@@ -109,6 +128,9 @@ def collect(environ: Mapping[str, str], *, rucio_seconds: float = 20, mount_seco
             lambda index: _account(folder, status, access, index, rucio_seconds), range(len(status["rucio"]))
         )
         mounts = pool.map(lambda mount: _folder(mount, mount_seconds), status["mounts"])
+        lake = _lake(environ)
+        working = [] if lake is None else [entry for entry in lake.instances if _has_access(entry, status, access)]
+        quotas = pool.map(lambda instance: _quotas(lake, instance, environ, rucio_seconds), working)
         return Report(
             user=status["user"],
             environment=status["environment"],
@@ -117,6 +139,8 @@ def collect(environ: Mapping[str, str], *, rucio_seconds: float = 20, mount_seco
             access=tuple(access.values()),
             rucio=tuple(rucio),
             mounts=tuple(mounts),
+            cache_site=lake.xcache_site if lake else environ.get("SITE_NAME"),
+            quotas=tuple(chain.from_iterable(quotas)),
         )
 
 
@@ -179,6 +203,47 @@ def _account(
     if said.outcome == "unreachable":
         return answer(problem=f"It cannot be reached{detail}.", kind="unreachable")
     return answer(problem=f"The Rucio client failed{detail}.", kind="error" if oidc else "certificate")
+
+
+def _lake(environ: Mapping[str, str]) -> Lake | None:
+    """What the other commands work with; None in a server whose hub is older than they are."""
+    try:
+        return load(environ)
+    except Failure:
+        return None
+
+
+def _has_access(instance: Instance, status: Mapping[str, Any], access: Mapping[str, Access]) -> bool:
+    if status["auth_type"] != "oidc":
+        return not status["withheld"]
+    return instance.token is not None and instance.token.name in access and access[instance.token.name].works
+
+
+def _quotas(lake: Any, instance: Instance, environ: Mapping[str, str], limit_seconds: float) -> list[Quota]:
+    """Nothing where Rucio does not answer: that is said of its account already."""
+    from rucio.common.exception import RucioException
+
+    from jupyterhub_dlaas.datalake.rucio_client import LakeClient
+    from jupyterhub_dlaas.datalake.usage import usages
+
+    try:
+        client = LakeClient(lake, instance, timeout=limit_seconds * 0.8, environ=environ)
+        client.pauses = ()
+        found = usages(client)
+    except (Failure, RucioException, OSError):
+        return []
+    return [
+        Quota(
+            instance.name,
+            usage.rse,
+            usage.used,
+            usage.limit,
+            usage.files,
+            "It is used up." if usage.is_full else "",
+            ADVICE["quota"] if usage.is_full else "",
+        )
+        for usage in found
+    ]
 
 
 def _client(folder: Path, instance: Mapping[str, Any], *, oidc: bool) -> dict[str, str]:

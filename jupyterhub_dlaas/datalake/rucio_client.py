@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from tempfile import SpooledTemporaryFile
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from rucio.client.client import Client
+from rucio.common.utils import parse_response
 from urllib3.exceptions import NewConnectionError  # type: ignore[import-untyped,unused-ignore]
 
 from jupyterhub_dlaas.datalake.lake import Instance, Lake
@@ -28,6 +30,8 @@ _AWAY = frozenset({502, 503, 504})
 # Requests that change nothing, whatever their method says.
 _READS = ("/replicas/list", "/dids/bulkmeta", "/dids/bulkfiles", "/replicas/datasets_bulk")
 _SIGN_IN = frozenset({"", "CannotAuthenticate", "CannotAuthorize", "RucioException"})
+_CHUNK = 2**16
+_IN_MEMORY = 2**22  # bytes of an answer
 _DEFAULT_VO = "def"  # what Rucio calls the VO of a server that has one
 
 
@@ -37,7 +41,7 @@ class LakeClient(Client):  # type: ignore[misc]
     Raises Failure (REFUSED) when Rucio does not accept the sign-in; else what Rucio's client raises.
     """
 
-    pauses = _PAUSES
+    pauses: Sequence[float] = _PAUSES
 
     def __init__(self, lake: Lake, instance: Instance, *, timeout: float, environ: Mapping[str, str]) -> None:
         self._instance = instance
@@ -101,7 +105,10 @@ class LakeClient(Client):  # type: ignore[misc]
     ) -> requests.Response:
         """One request, repeated in a short outage where that does no harm. `type_` is the method's name in 38."""
         verb = str(getattr(method, "value", method or type_))
-        harmless = verb in {"GET", "HEAD", "PUT"} or urlsplit(url).path.endswith(_READS)
+        parts = urlsplit(url)
+        # The clients write a space in a name as "+", which in a path is a plus; a real one they write as %2B.
+        url = urlunsplit(parts._replace(path=parts.path.replace("+", "%20")))
+        harmless = verb in {"GET", "HEAD", "PUT"} or parts.path.endswith(_READS)
         pauses = iter(self.pauses)
         signed_in_again = False
         while True:
@@ -140,6 +147,21 @@ class LakeClient(Client):  # type: ignore[misc]
             answer.close()
             time.sleep(pause)
 
+    def _load_json_data(self, response: requests.Response) -> Iterator[Any]:
+        """A list of any length, taken from the server at once and kept on disk until it is read.
+
+        The original leaves it at the server until somebody reads on: a worker there waits for that, and a server with
+        no other worker would never answer what is asked meanwhile.
+        """
+        if response.headers.get("content-type") != "application/x-json-stream":
+            original: Iterator[Any] = super()._load_json_data(response)
+            return original
+        kept = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  closed when it has been read
+        for chunk in response.iter_content(_CHUNK):
+            kept.write(chunk)
+        kept.seek(0)
+        return _parsed(kept)
+
     def _headers(self, token: str, get_token: bool) -> dict[str, str]:
         headers = {
             "X-Rucio-Auth-Token": token,
@@ -160,6 +182,13 @@ class LakeClient(Client):  # type: ignore[misc]
 
     def _refusal(self, token: str) -> Exception:
         return refusal(self._instance.display_name, self._instance.token, token)
+
+
+def _parsed(lines: SpooledTemporaryFile[bytes]) -> Iterator[Any]:
+    with lines:
+        for line in lines:
+            if line.strip():
+                yield parse_response(line)
 
 
 def _credentials(auth_type: str, environ: Mapping[str, str]) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jupyterhub_dlaas.datalake.console import size
 from jupyterhub_dlaas.datalake.report import Access, Report
 
 
@@ -26,6 +27,12 @@ def show(report: Report, console: Console | None = None) -> None:
         table.add_row(_mark(not account.problem), Text(f"Rucio: {account.display_name}"), state, Text(account.host))
     for folder in report.mounts:
         table.add_row(_mark(folder.alive), Text(folder.name), "mounted" if folder.alive else "not there", folder.path)
+    for quota in report.quotas:
+        limit = "no quota" if quota.limit is None else f"of {size(quota.limit)}"
+        held = f"{size(quota.used)} {limit}"
+        table.add_row(_mark(not quota.problem), Text(f"Quota at {quota.rse}"), held, f"{quota.files:,} files")
+    if report.cache_site:
+        table.add_row("", "Cache", Text(report.cache_site), "downloads go through it")
     console.print(table)
     if not report.problems:
         console.print("All is well.")

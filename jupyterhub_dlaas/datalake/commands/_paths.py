@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from jupyterhub_dlaas.datalake import console
 from jupyterhub_dlaas.datalake.failure import Code, Failure
-from jupyterhub_dlaas.datalake.local import Answer
+from jupyterhub_dlaas.datalake.local import Answer, can_be_brought
 
 
 def print_paths(answers: Iterable[Answer], *, again: str, partial: bool, null: bool, as_json: bool) -> None:
@@ -19,6 +19,7 @@ def print_paths(answers: Iterable[Answer], *, again: str, partial: bool, null: b
 
     Half a million paths take no memory: they wait in a temporary file until it is sure that all are here.
     """
+    here = missing = lost = 0
     with tempfile.TemporaryFile() as kept:
         to: BinaryIO = sys.stdout.buffer if partial else kept
         here = missing = 0
@@ -28,6 +29,7 @@ def print_paths(answers: Iterable[Answer], *, again: str, partial: bool, null: b
             elif path is not None:
                 _write(to, str(path), null)
             here += path is not None
+            lost += not can_be_brought(why)
             missing += path is None
             if path is None and not as_json and missing <= console.FEW:
                 console.note(f"{console.printable(str(file.did))}: {why}")
@@ -36,7 +38,10 @@ def print_paths(answers: Iterable[Answer], *, again: str, partial: bool, null: b
         if missing:
             more = f", and {missing - console.FEW:,} more" if missing > console.FEW and not as_json else ""
             of = "The file is" if here + missing == 1 else f"{missing:,} of {here + missing:,} files are"
-            raise Failure(f"{of} not here{more}.", f"Bring it here with: {again}" if again else "", Code.NOT_HERE)
+            advice = f"Bring it here with: {again}" if again else ""
+            if lost == missing:
+                advice = "If the mount is well (datalake status), tell your VO's data managers."
+            raise Failure(f"{of} not here{more}.", advice, Code.NOT_HERE)
         sys.stdout.flush()
         kept.seek(0)
         shutil.copyfileobj(kept, sys.stdout.buffer)

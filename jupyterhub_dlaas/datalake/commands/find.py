@@ -26,9 +26,10 @@ from jupyterhub_dlaas.datalake.console import command_errors, instance_option, j
 @json_option
 @command_errors
 def command(pattern: str, kind: str, where: tuple[str, ...], instance: str | None, as_json: bool) -> None:
-    """Search data by SCOPE:NAME, where * stands for any characters.
+    """Search the lake by scope, name and metadata.
 
-    With --json, one object per line. Quote the pattern and the conditions: the shell has plans of its own for * and >.
+    The pattern is SCOPE:NAME, where * stands for any characters in both. Quote it, and the conditions: the shell has
+    plans of its own for * and >. With --json, one object per line.
 
     \b
     Exit codes:

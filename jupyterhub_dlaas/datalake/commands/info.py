@@ -13,7 +13,9 @@ from jupyterhub_dlaas.datalake.console import command_errors, instance_option, j
 @json_option
 @command_errors
 def command(did: str, instance: str | None, as_json: bool) -> None:
-    """All about one DID: size, copies and their quality of service, rules, and where you can read it from here.
+    """All about one DID, and how to read it here.
+
+    Its size, its copies with their quality of service, its rules, and whether the mounted storage has it.
 
     \b
     Exit codes:
@@ -30,6 +32,7 @@ def command(did: str, instance: str | None, as_json: bool) -> None:
     from jupyterhub_dlaas.datalake.dids import parse
     from jupyterhub_dlaas.datalake.here import here
     from jupyterhub_dlaas.datalake.lake import load
+    from jupyterhub_dlaas.datalake.lifetime import until
     from jupyterhub_dlaas.datalake.places import describe
 
     lake = load()
@@ -63,19 +66,16 @@ def command(did: str, instance: str | None, as_json: bool) -> None:
     if found.rules:
         console.out("\nRules")
         console.table(
-            ("RULE", "OF", "TO", "STATE", "UNTIL"),
-            [
-                (rule.id, rule.account, rule.rse_expression, rule.words, _day(rule.expires_at) or "for ever")
-                for rule in found.rules
-            ],
+            ("RULE", "OF", "TO", "STATE", "KEPT"),
+            [(rule.id, rule.account, rule.rse_expression, rule.words, until(rule.expires_at)) for rule in found.rules],
         )
 
 
 def _told(metadata: dict[str, object]) -> list[tuple[str, object]]:
     """The metadata that a person asks for; the rest is in the JSON."""
-    wanted = ("created_at", "adler32", "md5", "datatype", "project", "run_number", "campaign")
-    return [(key.removesuffix("_at"), metadata[key]) for key in wanted if metadata.get(key)]
-
-
-def _day(instant: object) -> str:
-    return "" if instant is None else f"{instant:%d %B %Y %H:%M}"
+    wanted = ("created_at", "adler32", "md5", "datatype", "run_number", "campaign")
+    return [
+        (key.removesuffix("_at"), f"{metadata[key]}{' UTC' if key.endswith('_at') else ''}")
+        for key in wanted
+        if metadata.get(key)
+    ]

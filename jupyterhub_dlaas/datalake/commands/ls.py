@@ -21,9 +21,10 @@ from jupyterhub_dlaas.datalake.console import command_errors, instance_option, j
 @json_option
 @command_errors
 def command(what: str | None, kind: str, instance: str | None, as_json: bool) -> None:
-    """What is in the lake: your scopes, or what is in a scope, dataset or container.
+    """What is in a scope, dataset or container.
 
-    A scope shows its datasets and containers unless --type says otherwise. With --json, one object per line.
+    Without a name: your own scopes; with a pattern such as '*', the scopes that match it. A scope shows its datasets
+    and containers unless --type says otherwise. With --json, one object per line.
 
     \b
     Exit codes:
@@ -33,6 +34,7 @@ def command(what: str | None, kind: str, instance: str | None, as_json: bool) ->
     \b
     Examples:
       datalake ls
+      datalake ls '*'
       datalake ls cta
       datalake ls cta:gps-survey
       datalake ls cta:gps-crab --json | jq -r .did
@@ -41,15 +43,18 @@ def command(what: str | None, kind: str, instance: str | None, as_json: bool) ->
     from jupyterhub_dlaas.datalake.client import client
     from jupyterhub_dlaas.datalake.commands._listed import listed
     from jupyterhub_dlaas.datalake.dids import parse
+    from jupyterhub_dlaas.datalake.failure import Code, Failure
     from jupyterhub_dlaas.datalake.listing import Kind, content, find, scopes
 
     rucio = client(instance)
-    if what is None:
-        mine = scopes(rucio)
-        for scope in mine:
+    if what is None or (":" not in what and set(what) & set("*?")):
+        found = scopes(rucio, what)
+        for scope in found:
             console.json_line({"scope": scope}) if as_json else console.out(console.printable(scope))
-        if not mine and not as_json:
+        if not found and what is None:
             console.note("No scope is yours.")
+        elif not found:
+            raise Failure(f"No scope matches {what!r}.", "List all of them with: datalake ls '*'", Code.NOT_FOUND)
     elif ":" in what:
         listed(content(rucio, parse(what, rucio)), as_json, empty="There is nothing in it.")
     else:

@@ -16,7 +16,7 @@ from jupyterhub_dlaas.datalake.console import command_errors, instance_option, j
 @json_option
 @command_errors
 def command(dids: tuple[str, ...], wait: bool, partial: bool, null: bool, instance: str | None, as_json: bool) -> None:
-    """The local paths of files, under the mounted storage: for any language.
+    """The local paths of files: for any language.
 
     One path per line; a dataset's or container's files each. A path is printed for a file that is there and has the
     right size. When some are missing nothing is printed on standard output, unless with --partial. With --json, one

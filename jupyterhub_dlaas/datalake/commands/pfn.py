@@ -25,10 +25,10 @@ def command(
     instance: str | None,
     as_json: bool,
 ) -> None:
-    """Physical file names: where jobs elsewhere read the data.
+    """Where jobs elsewhere read the data.
 
-    One per line, ready for a job description; a dataset's or container's files each. With --json, one object per line
-    and file. Without --site they lead straight to the storages.
+    Physical file names, one per line, ready for a job description; a dataset's or container's files each. With --json,
+    one object per line and file. Without --site they lead straight to the storages.
 
     \b
     Exit codes:

@@ -13,7 +13,7 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead, for a script.")
 def command(as_json: bool) -> None:
-    """Is all well? Your access, your Rucio account, the mounted folders.
+    """Is all well? Your access, account, quotas and folders.
 
     Rucio is really asked, and every mounted folder is looked into; that takes some seconds, at most 20.
 
