@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(or $(SSL_CERT_FILE),$(PIP_CERT))
 PYTEST := python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-rucio test-browser test-keycloak test-cluster demo-cluster bench bench-cluster images docs clean debian-demo debian-test debian-java debian-java-packages
+.PHONY: help demo test lint test-unit test-integration test-integration-hub5 test-rucio test-browser test-keycloak test-cluster test-storage testbed-storage demo-cluster bench bench-cluster images docs clean debian-demo debian-test debian-java debian-java-packages debian-storage
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ test-browser: .venv/.test ## a real Chromium through the whole demo
 
 test-keycloak: .venv/.test debian-java ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
+
+test-storage: .venv/.test debian-storage ## XRootD servers, caches, a FUSE mount, and Rucio copying between them (about 5 minutes)
+	$(BIN)/$(PYTEST) tests/storage
+
+testbed-storage: .venv/.test debian-storage ## the same servers, left running until Ctrl-C: prints what is where (ARGS="--background", "--help")
+	@PYTHONPATH=tests $(BIN)/python -m storage.lab up $(ARGS)
 
 test-cluster: .venv/.test ## everything deployed in the cluster of KUBECONFIG, and used as a person does (about 12 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.lake up
@@ -95,6 +101,9 @@ debian-java:
 
 debian-java-packages:
 	$(call debian,openjdk-17-jre-headless maven)
+
+debian-storage:
+	$(call debian,xrootd-server xrootd-client xrootd-scitokens-plugins xrootd-fuse openssl)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
