@@ -242,4 +242,10 @@ def pre_request(worker, request):
 
 def post_request(worker, request, environ, response):
     fcntl.flock(_turn, fcntl.LOCK_UN)
+
+
+def post_worker_init(worker):
+    from jupyterhub_dlaas.demo.lake.sqlite import look_up_less_at_once
+
+    look_up_less_at_once()
 """

@@ -29,6 +29,7 @@ from rucio.daemons.reaper import reaper
 from rucio.daemons.undertaker import undertaker
 
 from jupyterhub_dlaas.demo.lake.config import TRANSFER_TOOL
+from jupyterhub_dlaas.demo.lake.sqlite import look_up_less_at_once
 from jupyterhub_dlaas.demo.lake.verified_copy import register
 
 log = logging.getLogger("transfers")
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     log.setLevel(logging.INFO)
     register()
+    look_up_less_at_once()
 
     over = threading.Event()
 
