@@ -76,7 +76,7 @@ async def test_the_whole_pod(lake: Scene) -> None:
                 },
                 "resources": {
                     "requests": {"cpu": "5m", "memory": "24Mi"},
-                    "limits": {"cpu": "500m", "memory": "64Mi"},
+                    "limits": {"cpu": "1", "memory": "64Mi"},
                 },
                 "securityContext": {
                     "runAsUser": 1000,
