@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from jupyterhub_dlaas import __version__
-from jupyterhub_dlaas.admin import catalogue_command, check_command
+from jupyterhub_dlaas.admin import catalogue_command, check_command, scratch
 from jupyterhub_dlaas.errors import DLaaSError
 
 EXAMPLES = """examples:
   dlaas check --config /srv/jupyterhub/jupyterhub_config.py
   dlaas catalogue check /etc/dlaas/catalogue.d
+  dlaas scratch clean --path /var/scratch --rse ESCAPE-SCRATCHDISK --older-than 30d
   dlaas COMMAND --help
 
 exit status: 0 all well, 1 something is wrong, 2 the command was not understood
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check_command.register(commands)
     catalogue_command.register(commands)
+    scratch.register(commands)
     for entry in sorted(entry_points(group="dlaas.commands"), key=lambda entry: entry.name):
         try:
             register = entry.load()
