@@ -17,6 +17,7 @@ from typing import Any
 
 from rucio.core import transfer as rucio_transfer
 
+from jupyterhub_dlaas.demo.lake.sqlite import look_up_less_at_once
 from jupyterhub_dlaas.demo.lake.transfers import Daemons
 from jupyterhub_dlaas.demo.lake.verified_copy import Report, VerifiedCopy
 from storage.catalogue import TRANSFER_TOOL
@@ -66,6 +67,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     log.setLevel(logging.INFO)
     rucio_transfer.TRANSFERTOOL_CLASSES_BY_NAME[TRANSFER_TOOL] = ThirdPartyCopy
+    look_up_less_at_once()
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

@@ -113,7 +113,7 @@ def down(folder: Path) -> None:
     if pid:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        while running(folder):
+        while _alive(pid):
             if time.monotonic() > deadline:
                 raise LabError(f"The lab in {folder} (process {pid}) has not ended within {STOP_SECONDS} s.")
             time.sleep(0.1)
@@ -132,10 +132,15 @@ def running(folder: Path) -> int | None:
     """The process of the lab in this folder."""
     with suppress(OSError, ValueError):
         pid = int((folder / "lab.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        alive = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-        return pid if alive and b"storage.lab" in command else None
+        return pid if _alive(pid) else None
     return None
+
+
+def _alive(pid: int) -> bool:
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # a zombie has none
+        return b"storage.lab" in command
+    return False
 
 
 def clear(folder: Path) -> None:

@@ -69,7 +69,7 @@ class RSE:
 def _token_rse(name: str, scheme: str = "root") -> RSE:
     slashes = "//" if scheme == "root" else "/"
     return RSE(
-        *(name, TOKEN_ORIGIN, f"{slashes}{name.lower()}/", "SAFE"), host="localhost", scheme=scheme, copies=False
+        *(name, TOKEN_ORIGIN, f"{slashes}{name.lower()}/", "PROTECTED"), host="localhost", scheme=scheme, copies=False
     )
 
 

@@ -16,7 +16,9 @@ def mount_daemon(layout: Layout, environment: Mapping[str, str]) -> Daemon:
     """Read-only, for everybody on this machine where root mounts it; else for ourselves alone."""
     options = [f"rdr={layout.pfn(SITE_A, '').rstrip('/')}", "ro", f"fsname={rse(SITE_A).folder}"]
     if layout.user:
-        options += [f"uid={layout.user}", "allow_other"]
+        # It stays root, who mounts: with `uid=` it would outlive the lab, as a change of account ends what `launch`
+        # has asked of the kernel.
+        options.append("allow_other")
     return Daemon(
         name="mount",
         command=["xrootdfs", str(layout.mount), "-f", "-o", ",".join(options)],

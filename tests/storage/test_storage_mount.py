@@ -50,14 +50,14 @@ def test_everybody_on_the_machine_sees_it(seen: Path) -> None:
     )
 
 
-def test_a_dead_server_is_an_error_at_once_and_heals(lab: Lab, seen: Path) -> None:
+def test_a_dead_server_is_an_error_at_once_and_heals(lake: StorageLake, lab: Lab, seen: Path) -> None:
     """It looks as if the file were gone: XRootD's client says so of a server that it cannot reach."""
     lab.daemons["site-a"].stop(hard=True)
     try:
         assert _read(seen) == "ENOENT"
     finally:
         lab.daemons["site-a"].start()
-    assert _read(seen) == "ok"
+    lake.until(lambda: _read(seen) == "ok", seconds=10, what="the mount heals")
 
 
 def test_a_dead_mount_says_so_and_a_new_one_heals(lab: Lab, seen: Path) -> None:
