@@ -24,6 +24,12 @@ class _Folder(click.Group):
         command: click.Command = module.command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with its whole first sentence, which click would cut."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=500)) for name, command in found if command])
+
 
 @click.group(cls=_Folder, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:

@@ -23,8 +23,8 @@ def computed(rse: Mapping[str, Any], prefix: str) -> PathOf | None:
     # The server has put the name of its own default here already.
     if not RSEDeterministicTranslation.supports(rse.get("lfn2pfn_algorithm")):
         return None
-    translate = RSEDeterministicTranslation(rse["rse"], rse, {}, "").path
     try:
+        translate = RSEDeterministicTranslation(rse["rse"], rse, {}, "").path
         translate("probe", "probe")
     except ConfigNotFound:  # a policy package is looked for in a rucio.cfg; there is none
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class FakeRucio(ThreadingHTTPServer):
         self.behaviour = "ok"
         self.account = "alice"
         self.tokens: list[str] = []
+        self.usage: list[dict[str, object]] = []
         self.released = threading.Event()
 
     @property
@@ -46,6 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/accounts/whoami":
             rucio.tokens.append(self.headers["X-Rucio-Auth-Token"])
             self._answer(303, {"Location": f"{rucio.url}/accounts/{rucio.account}"})
+        elif self.path.endswith("/usage/local"):
+            lines = [json.dumps(entry) + "\n" for entry in rucio.usage]
+            self._answer(200, {"Content-Type": "application/x-json-stream"}, "".join(lines).encode())
         else:
             body = f'{{"account": "{rucio.account}", "status": "ACTIVE"}}'.encode()
             self._answer(200, {"Content-Type": "application/json"}, body)

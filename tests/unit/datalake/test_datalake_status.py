@@ -135,6 +135,32 @@ def test_missing_proxy_is_told_with_its_remedy(lake):
     assert "voms-proxy-init" in status().output
 
 
+GB = 10**9
+
+
+def test_quotas_and_cache_are_shown(lake, rucio):
+    lake()
+    rucio.usage = [{"rse": "EULAKE-1", "bytes": 3 * GB, "files": 12, "bytes_limit": 10 * GB, "bytes_remaining": 7 * GB}]
+    report = json.loads(status("--json").output)
+    assert (report["cache_site"], report["ok"]) == ("CERN-XCACHE", True)
+    (quota,) = report["quotas"]
+    assert (quota["rse"], quota["used"], quota["limit"]) == ("EULAKE-1", 3 * GB, 10 * GB)
+    assert "3.0 GB of 10.0 GB" in status().output
+
+
+def test_quota_that_is_used_up_is_a_problem(lake, rucio):
+    lake()
+    rucio.usage = [{"rse": "EULAKE-1", "bytes": 5, "files": 1, "bytes_limit": 5, "bytes_remaining": 0}]
+    result = status()
+    assert (result.exit_code, "Quota at EULAKE-1: It is used up." in result.output) == (1, True)
+
+
+def test_storage_without_data_or_quota_is_left_out(lake, rucio):
+    lake()
+    rucio.usage = [{"rse": "ELSEWHERE", "bytes": 0, "files": 0, "bytes_limit": None, "bytes_remaining": 0}]
+    assert collect(os.environ).quotas == ()
+
+
 def test_outside_a_data_lake_server_it_says_so(monkeypatch):
     monkeypatch.delenv("DLAAS_DIR", raising=False)
     result = status()
