@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bundle_samples import choice, clean_environ, in_an_hour, tokens, write
-from x509_samples import ADA, person, proxy_pem, put
+from support.x509_samples import ADA, person, proxy_pem, put
 
 from jupyterhub_dlaas.bundle.environment import environment
 

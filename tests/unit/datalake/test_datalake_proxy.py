@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from x509_samples import ADA, NOW, made, person, proxy_pem, put
+from support.x509_samples import ADA, NOW, made, person, proxy_pem, put
 
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.proxy import Credential, look_at_certificate, look_at_proxy, make_proxy, proxy_path
