@@ -1,8 +1,9 @@
-"""Names each Rucio instance's own token file in the configuration that rucio-jupyterlab writes for its child processes.
+"""Gives the child processes of rucio-jupyterlab the tokens of their Rucio instance, for Rucio and for storage.
 
 rucio-jupyterlab 41.0.0 downloads and uploads in a child with a `rucio.cfg` of its own, and does not pass the instance's
 `oidc_file_name` on. The clients in that child would search for a bearer token, of which there is one for all
-instances: the token for one Rucio would be sent to another.
+instances: the token for one Rucio would be sent to another. Storage that wants a token of its own would be sent that
+for Rucio, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PROBE = SimpleNamespace(
 
 
 def install() -> str:
-    """Wraps `RucioClientEnvironment._get_config`, once. The reason why not, as a sentence, or "" when it is done."""
+    """Wraps `RucioClientEnvironment`, once. The reason why not, as a sentence, or "" when it is done."""
     try:
         from rucio_jupyterlab.rucio.client_environment import RucioClientEnvironment
     except ImportError as error:
@@ -34,6 +35,7 @@ def install() -> str:
     if not callable(original) or not _is_known(RucioClientEnvironment, original):
         return "this release of rucio-jupyterlab writes its rucio.cfg in another way."
     RucioClientEnvironment._get_config = _wrapped(original)
+    RucioClientEnvironment.__enter__ = _with_storage_tokens(RucioClientEnvironment.__enter__)
     return ""
 
 
@@ -55,10 +57,36 @@ def _wrapped(original: Any) -> Any:
     return get_config
 
 
+def _with_storage_tokens(original: Any) -> Any:
+    """After the original, which puts rucio.cfg where Rucio's modules look for it when they are imported."""
+
+    @functools.wraps(original)
+    def enter(self: Any) -> Any:
+        entered = original(self)
+        send_storage_tokens(self.instance_config.get("name"))
+        return entered
+
+    return enter
+
+
+def send_storage_tokens(name: str | None) -> None:
+    """From now on this process sends storage of the instance its own tokens, where the catalogue names any."""
+    from jupyterhub_dlaas.datalake import lake, storage_tokens
+    from jupyterhub_dlaas.datalake.failure import Failure
+
+    try:
+        instance = lake.load().instance(name)
+    except Failure:  # the hub is of a release that writes no datalake.json: nothing changes
+        return
+    if instance.storage_tokens:
+        storage_tokens.install(instance)
+
+
 def _is_known(environment: Any, original: Any) -> bool:
     """Whether the method, tried on a made-up instance, answers with the section that we know how to complete."""
     try:
-        if list(inspect.signature(original).parameters) != ["self"]:
+        entering = environment.__enter__
+        if any(list(inspect.signature(method).parameters) != ["self"] for method in (original, entering)):
             return False
         config = original(environment(_PROBE))
     except (TypeError, ValueError, AttributeError, KeyError):

@@ -28,8 +28,8 @@ CHUNK = 1 << 20  # bytes
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # The defaults of XRootD's client wait for half an hour for a server that is gone. What the user sets counts.
 _PATIENCE = {
-    "XRD_CONNECTIONWINDOW": "15",
-    "XRD_CONNECTIONRETRY": "2",
+    "XRD_CONNECTIONWINDOW": "8",
+    "XRD_CONNECTIONRETRY": "1",
     "XRD_STREAMERRORWINDOW": "30",
     "XRD_REQUESTTIMEOUT": "120",
     "XRD_STREAMTIMEOUT": "60",
