@@ -188,14 +188,14 @@ def client_of(folder: Path, url: str, account: str, **settings: Any) -> Client:
 
 
 @contextmanager
-def running_lake(*, policy: str = POLICY_PACKAGE) -> Iterator[RucioLake]:
+def running_lake(*, policy: str = POLICY_PACKAGE, samples: bool = False) -> Iterator[RucioLake]:
     """Starts IAM, Rucio and its daemons in a new folder; ends and removes everything. Takes about 8 seconds."""
     # Directly below the system's folder for temporary files: Rucio's paths are long enough already.
     with tempfile.TemporaryDirectory(prefix="rucio-lake-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         iam = BackgroundIAM()
         try:
-            settings = lake_settings(folder, iam, policy)
+            settings = lake_settings(folder, iam, policy, samples)
             config.write(settings)
             environment = config.environment(settings, {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": name})
             run_once(folder, environment, "jupyterhub_dlaas.demo.lake.bootstrap")
@@ -209,7 +209,7 @@ def running_lake(*, policy: str = POLICY_PACKAGE) -> Iterator[RucioLake]:
             iam.stop()
 
 
-def lake_settings(folder: Path, iam: BackgroundIAM, policy: str) -> Lake:
+def lake_settings(folder: Path, iam: BackgroundIAM, policy: str, samples: bool) -> Lake:
     client = iam.iam.clients["rucio"]
     users = [iam.iam.users[name] for name in PEOPLE]
     return Lake(
@@ -227,7 +227,7 @@ def lake_settings(folder: Path, iam: BackgroundIAM, policy: str) -> Lake:
             for user in users
         ),
         policy=policy,
-        samples=False,
+        samples=samples,
     )
 
 
