@@ -40,6 +40,7 @@ class Datasets:
         self._open: dict[DID, Opened] = {}
         self._new: set[DID] = set()
         self._had: dict[DID, set[int]] = {}
+        self._elsewhere: dict[DID, set[int]] = {}
         self._container_made = False
         ruled = {(fact["scope"], fact["name"]) for fact in journal.facts_of("ruled")}
         self._known: dict[DID, Opened] = {}
@@ -74,9 +75,15 @@ class Datasets:
                     if entry["scope"] == did.scope
                 }
 
+    def take_as_had(self, dataset: DID, marks: set[int]) -> None:
+        """Files that are elsewhere already, and need not be in this new dataset: `hash((name, size, adler32))`."""
+        if marks:
+            self._elsewhere[dataset] = marks
+
     def had(self, dataset: DID, name: str, size: int, adler32: str) -> bool:
         """Whether the dataset had this very file when it was looked at."""
-        return hash((name, size, adler32)) in self._had.get(dataset, ())
+        mark = hash((name, size, adler32))
+        return mark in self._had.get(dataset, ()) or mark in self._elsewhere.get(dataset, ())
 
     def of(self, wanted: Iterable[DID]) -> dict[DID, Opened]:
         """Each dataset, made at the server where it was not there, and put into the container."""

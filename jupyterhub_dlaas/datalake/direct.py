@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.datalake.failure import Code, Failure, failure_of, words_of
 from jupyterhub_dlaas.datalake.injecting import Injection, Report
 from jupyterhub_dlaas.datalake.lake import Instance, load
@@ -36,7 +37,9 @@ def upload_directly(run: Run, named: tuple[str, ...], aim: Aim) -> Report:
     rse = _storage(run.client, aim)
     source = Source(rse, "/", "")
     with run.journal("upload", named, aim, rse) as journal:
-        watcher, unread = looked_at(run, journal, named, aim, lambda path: "", [(aim.destination, aim.copies)])
+        watcher, unread = looked_at(
+            run, journal, named, aim, lambda path, did: ("", ""), [(aim.destination, aim.copies)]
+        )
         if run.dry_run:
             return Report()
         copier = _Copier(run.connect, load(run.environ).instance(run.instance), rse)
@@ -70,8 +73,8 @@ class _Upload(Injection):
         super().__init__(*arguments[:-1])
         self._copier: _Copier = arguments[-1]
 
-    def _pfn(self, path: str) -> str:
-        return ""
+    def _place(self, path: str, did: DID) -> tuple[str, str]:
+        return "", ""
 
     def _send(self, entries: list[Entry]) -> list[Refused]:
         refused = self._copier.copy(entries)

@@ -88,9 +88,19 @@ class Injection:
 
     batch = BATCH
 
-    def __init__(self, client: Any, journal: Journal, aim: Aim, source: Source, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        client: Any,
+        journal: Journal,
+        aim: Aim,
+        source: Source,
+        watcher: Watcher,
+        *,
+        container: DID | None = None,
+    ) -> None:
         self._client, self._journal, self._aim, self._source, self._watcher = client, journal, aim, source, watcher
-        container = DID(aim.scope, aim.container) if aim.container else None
+        if aim.container:
+            container = DID(aim.scope, aim.container)
         self.datasets = Datasets(client, journal, container)
         self._registrar = Registrar(
             client, source.rse, on_trouble=lambda failure: watcher.note(f"{failure.sentence} It is tried again.")
@@ -100,7 +110,7 @@ class Injection:
     def add(self, files: Iterable[Found]) -> None:
         """Registers the files that the journal does not have yet; what cannot be is refused in the report."""
         for batch in batches(
-            self._summed(planned_of(self._new(files), self._aim, self._pfn, self._refuse)), self.batch
+            self._summed(planned_of(self._new(files), self._aim, self._place, self._refuse)), self.batch
         ):
             self._register(batch)
 
@@ -113,8 +123,8 @@ class Injection:
         self.report.rules += protect(self._client, self._journal, holders, promise, self._watcher.note)
         return self.report
 
-    def _pfn(self, path: str) -> str:
-        return self._source.pfn(path)
+    def _place(self, path: str, did: DID) -> tuple[str, str]:
+        return self._source.place(path, did)
 
     def _refuse(self, path: str, why: str) -> None:
         self.report.refuse(path, why, Code.FAILED)

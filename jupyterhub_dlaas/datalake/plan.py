@@ -10,6 +10,7 @@ from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.names import NAME_PATTERN, did_name, problem_of_name, problem_of_path
 from jupyterhub_dlaas.datalake.scan import Found
 
+Place = Callable[[str, DID], tuple[str, str]]
 _TOLD = 10  # problems that a message lists
 
 
@@ -84,12 +85,10 @@ class Survey:
         )
 
 
-def plan(
-    files: Iterable[Found], aim: Aim, pfn: Callable[[str], str], refuse: Callable[[str, str], None]
-) -> Iterator[Planned]:
+def plan(files: Iterable[Found], aim: Aim, place: Place, refuse: Callable[[str, str], None]) -> Iterator[Planned]:
     """The files as they are to be registered, in their order; `refuse` gets a path and why it cannot be.
 
-    `pfn` makes the physical file name of a path; it returns "" where files are copied to a storage.
+    `place` gives a file's physical name, "" where the storage has its own, and why it cannot be registered there.
     """
     try:
         did_name("file", aim.template, aim.dataset)
@@ -98,26 +97,25 @@ def plan(
     for found in files:
         dataset = aim.dataset_of(found)
         name = aim.name_of(found, dataset)
-        physical = pfn(found.path)
+        physical, elsewhere = place(found.path, DID(dataset.scope, name))
         why = problem_of_name(name, aim.pattern) or problem_of_name(dataset.name, aim.pattern)
         why = why or (problem_of_path(found.path) if physical else "")
         if not why and name == dataset.name:
             why = f"its name in Rucio would be the dataset's, {dataset}"
+        why = why or elsewhere
         if why:
             refuse(found.path, why)
         else:
             yield Planned(found, name, dataset, physical)
 
 
-def survey(
-    files: Iterable[Found], aim: Aim, pfn: Callable[[str], str], show: Callable[[Planned], None] | None = None
-) -> Survey:
+def survey(files: Iterable[Found], aim: Aim, place: Place, show: Callable[[Planned], None] | None = None) -> Survey:
     """Counts what a plan would do, and finds two files that would get the same name. Half a million take 40 MB."""
     result = Survey()
     names: set[int] = set()
     last: DID | None = None
     seen: set[DID] = set()
-    for planned in plan(files, aim, pfn, result.refuse):
+    for planned in plan(files, aim, place, result.refuse):
         mark = hash(planned.name)
         if mark in names:
             result.refuse(planned.found.path, f"another file would have its name in Rucio, {planned.name}, too")

@@ -103,8 +103,6 @@ class Registrar:
             failure = failure_of(error)
             if failure is None or failure.code in {Code.REFUSED, Code.UNREACHABLE}:
                 raise
-            if type(error).__name__ == "InvalidPath":
-                return self._elsewhere(entries[0], failure)
             return failure
         return None
 
@@ -122,18 +120,6 @@ class Registrar:
             if why:
                 refused.append(Refused(entry.path, why))
         return refused
-
-    def _elsewhere(self, entry: Entry, failure: Failure) -> Failure:
-        """On a deterministic storage a file has one place, by its name."""
-        expected = self._client.lfns2pfns(self._rse, [str(entry.did)]).get(str(entry.did), "")
-        if not expected or expected.endswith(entry.pfn.partition("://")[2].partition("/")[2]):
-            return failure
-        return Failure(
-            f"{self._rse} is a deterministic storage, where {entry.did} has to be {expected}, not {entry.pfn}.",
-            "Put the files where Rucio expects them, give them other names (--name TEMPLATE), or ask your VO's data "
-            "managers for a storage (RSE) that takes original paths.",
-            Code.USAGE,
-        )
 
     def call(self, request: Callable[[], Any]) -> Any:
         """The request's result; sent again while Rucio cannot be reached, for about a minute."""

@@ -12,7 +12,7 @@ from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.injecting import Injection, Report, Watcher, nothing_found
 from jupyterhub_dlaas.datalake.journal import Journal, folder
 from jupyterhub_dlaas.datalake.lake import load
-from jupyterhub_dlaas.datalake.plan import Aim, Planned, Survey, ascii_path, survey
+from jupyterhub_dlaas.datalake.plan import Aim, Place, Planned, Survey, ascii_path, survey
 from jupyterhub_dlaas.datalake.protecting import Promise
 from jupyterhub_dlaas.datalake.scan import Found, roots, scan
 from jupyterhub_dlaas.datalake.source import Source, of_scratch, scratch_of
@@ -144,7 +144,7 @@ def put(run: Run, command: str, named: tuple[str, ...], aim: Aim, source: Source
     """One run of registering in place: looks at all files first, then does it."""
     with run.journal(command, named, aim, source.rse) as journal:
         wanted = [(promise.source, 1)] + ([(promise.destination, promise.copies)] if promise.destination else [])
-        watcher, unread = looked_at(run, journal, named, aim, source.pfn, wanted)
+        watcher, unread = looked_at(run, journal, named, aim, source.place, wanted)
         if run.dry_run:
             return Report()
         injection = Injection(run.client, journal, aim, source, watcher)
@@ -160,7 +160,7 @@ def looked_at(
     journal: Journal,
     named: tuple[str, ...],
     aim: Aim,
-    pfn: Callable[[str], str],
+    place: Place,
     room: Iterable[tuple[str, int]],
 ) -> tuple[Watcher, list[tuple[str, str]]]:
     """The first look at all files: raises a Failure for what cannot work, before anything is done.
@@ -188,7 +188,7 @@ def looked_at(
             new_bytes += 0 if each.mark in journal.registered else each.size
             yield each
 
-    seen = survey(found(), aim, pfn, run.show)
+    seen = survey(found(), aim, place, run.show)
     for path, why in skipped:
         run.watcher.note(f"{ascii_path(path)} is left out: {why}.")
     if count > len(skipped):
