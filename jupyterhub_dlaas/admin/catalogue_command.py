@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jupyterhub_dlaas.admin import hub_config
-from jupyterhub_dlaas.admin.report import Report
+from jupyterhub_dlaas.admin import cache_check, hub_config
+from jupyterhub_dlaas.admin.report import Level, Report
+from jupyterhub_dlaas.catalogue.caches import reads_through_cache
 from jupyterhub_dlaas.catalogue.fields import image
 from jupyterhub_dlaas.catalogue.folder import Catalogues, files
 from jupyterhub_dlaas.catalogue.load import Loaded, advice, load, schema
-from jupyterhub_dlaas.catalogue.models import Catalogue
+from jupyterhub_dlaas.catalogue.models import Catalogue, RucioInstance
 from jupyterhub_dlaas.errors import ConfigError
 
 CHECK_EXAMPLES = """examples:
   dlaas catalogue check escape.yaml
   dlaas catalogue check /etc/dlaas/catalogue.d --config jupyterhub_config.py    within what the hub grants, too
   dlaas catalogue check escape.yaml --strict --json
+  dlaas catalogue check escape.yaml --ask-rucio         what an XCache would break; with your own rucio.cfg (RUCIO_HOME)
 
 exit status: 0 every file can be used, 1 one cannot (or, with --strict, has a warning)
 """
@@ -48,6 +50,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     checked.add_argument("path", metavar="FILE_OR_FOLDER")
     checked.add_argument("--config", metavar="FILE", help="the hub's configuration, to compare with what it grants")
     checked.add_argument("--strict", action="store_true", help="count warnings as errors")
+    checked.add_argument(
+        "--ask-rucio", action="store_true", help="where an environment has an xcache_site, ask Rucio for its RSEs"
+    )
     checked.add_argument("--json", action="store_true", help="for scripts")
     checked.set_defaults(run=_quietly(_check))
 
@@ -88,6 +93,7 @@ def _add(actions: Any, name: str, text: str, examples: str) -> argparse.Argument
 
 def _check(args: argparse.Namespace) -> int:
     report = _with_grants(args.path, args.config) if args.config else _alone(args.path)
+    _caches(report, args.path, ask=args.ask_rucio)
     if args.strict:
         report.findings = [_strict(finding) for finding in report.findings]
     return report.print(as_json=args.json)
@@ -128,6 +134,30 @@ def _with_grants(path: str, config: str) -> Report:
     report = Report()
     report_catalogues(report, Catalogues(path, vos, audiences))
     return report
+
+
+def _caches(report: Report, path: str, *, ask: bool) -> None:
+    """Environments that read through an XCache: what Rucio says of its RSEs, or what to look out for."""
+    for source, loaded in _load(path):
+        catalogue = loaded.catalogue
+        for index, environment in enumerate(catalogue.environments if catalogue else ()):
+            if catalogue is None or not environment.xcache_site:
+                continue
+            at: tuple[str | int, ...] = ("environments", index, "xcache_site")
+            if not ask:
+                report.problem("hint", source, loaded.document.problem(at, reads_through_cache(environment)))
+                continue
+            for name in environment.rucio:
+                for level, sentence in _broken(environment.xcache_site, catalogue.rucio_instances[name]):
+                    report.problem(level, source, loaded.document.problem(at, f"{name}: {sentence}"))
+
+
+def _broken(site: str, instance: RucioInstance) -> list[tuple[Level, str]]:
+    try:
+        rses = cache_check.ask(instance)
+    except cache_check.RucioNotAsked as error:
+        return [("warning", f"{instance.rucio_host} could not be asked: {error.sentence()}")]
+    return [("warning", sentence) for sentence in cache_check.broken_by_cache(site, rses)]
 
 
 def _load(path: str) -> Iterable[tuple[str, Loaded]]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from jupyterhub_dlaas.errors import DLaaSError, Problem
 
-Level = Literal["ok", "warning", "error"]
+Level = Literal["ok", "hint", "warning", "error"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from jupyterhub_dlaas.catalogue.caches import open_caches
 from jupyterhub_dlaas.catalogue.consistency import Finding, Path, inconsistencies
 from jupyterhub_dlaas.catalogue.document import Document, read
 from jupyterhub_dlaas.catalogue.fields import image, split_url
@@ -99,7 +100,7 @@ def _advice(catalogue: Catalogue) -> list[Finding]:
         if basket.audience and url.scheme == "http" and url.hostname not in {"localhost", "127.0.0.1", "::1"}:
             message = f"{url.geturl()} is not https: tokens travel readable on the network"
             found.append((("baskets", name, "url"), message))
-    return found
+    return [*found, *open_caches(catalogue)]
 
 
 def _among_the_sound(data: Any) -> list[Finding]:

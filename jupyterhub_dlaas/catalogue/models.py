@@ -266,6 +266,8 @@ class Environment(Model):
     """Names of baskets above."""
     xcache_site: Word | None = None
     """The site whose XCache serves downloads."""
+    xcache_tokens: bool = False
+    """Whether that cache asks for tokens itself, as one in front of protected storage has to."""
     auth_types: Annotated[tuple[AuthType, ...], Field(min_length=1)] = ("oidc",)
     """How users may sign in to Rucio; the first is the default."""
     resources: dict[Slug, Resources] = {}

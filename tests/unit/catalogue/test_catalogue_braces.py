@@ -65,5 +65,5 @@ def test_no_text_of_a_catalogue_can_be_a_template(place: tuple[Any, ...]) -> Non
 def test_what_is_tried_with_braces_is_every_field() -> None:
     read = {part for place in texts_of(DATA) for part in place}
     named = {name for model in schema()["$defs"].values() for name in model.get("properties", {})}
-    flags = {"wildcard_enabled", "required", "read_only", "per_user"}
+    flags = {"wildcard_enabled", "required", "read_only", "per_user", "xcache_tokens"}
     assert named - read == flags | {"path_begins_at", "replication_rule_lifetime_days", "cpu", "gpu"}

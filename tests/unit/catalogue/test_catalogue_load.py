@@ -69,7 +69,7 @@ def test_the_examples_fit_the_json_schema(name: str) -> None:
 def test_an_example_shows_all_that_is_for_kubernetes() -> None:
     environments = parse((EXAMPLES / "cta.yaml").read_text(), "cta").environments
     used = {name for environment in environments for name in environment.model_fields_set}
-    assert set(Environment.model_fields) - used == {"auth_types", "xcache_site", "baskets"}
+    assert set(Environment.model_fields) - used == {"auth_types", "xcache_site", "xcache_tokens", "baskets"}
 
 
 def test_defaults_are_filled_in() -> None:
