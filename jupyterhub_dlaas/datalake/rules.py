@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jupyterhub_dlaas.datalake.adding import add_rule
 from jupyterhub_dlaas.datalake.dids import DID, batches, unknown
-from jupyterhub_dlaas.datalake.failure import Code, Failure
+from jupyterhub_dlaas.datalake.failure import Code, Failure, words_of
 from jupyterhub_dlaas.datalake.lake import Instance
 from jupyterhub_dlaas.datalake.lifetime import for_rucio
 from jupyterhub_dlaas.datalake.qos import qos_expression
@@ -64,6 +65,8 @@ def ask(client: Any, instance: Instance, dids: Iterable[DID], *, lifetime_days: 
     taken = _there(client, rse, wanted)
     for rule in taken.values():
         _extend(client, rule, lifetime)
+        if rule.state == "STUCK":
+            _try_again(client, rule)
     ids = {did: rule.id for did, rule in taken.items()}
     for batch in batches((did for did in wanted if did not in ids), _AT_ONCE):
         ids.update(_add(client, rse, batch, lifetime))
@@ -83,8 +86,17 @@ def destination(instance: Instance) -> str:
 
 def check_known(client: Any, dids: Collection[DID]) -> None:
     """A Failure (NOT_FOUND) that names the first DID of these that Rucio does not know."""
+    from rucio.common.exception import InvalidObject
+
     for batch in batches(dids, _LOOKED_UP):
-        entries = client.get_metadata_bulk([did.as_dict() for did in batch])
+        try:
+            entries = list(client.get_metadata_bulk([did.as_dict() for did in batch]))
+        except InvalidObject as error:
+            raise Failure(
+                f"No data of this Rucio can have such a name ({words_of(error)}).",
+                "Check its spelling; find knows the names there are: datalake find 'SCOPE:*'",
+                Code.NOT_FOUND,
+            ) from error
         known = {DID(entry["scope"], entry["name"]) for entry in entries}
         for did in batch:
             if did not in known:
@@ -149,6 +161,14 @@ def _extend(client: Any, rule: Rule, lifetime: int | None) -> None:
                 f"The rule that kept {rule.did} on {rule.rse_expression} has ended, and Rucio has not removed it yet.",
                 "Try again in some minutes.",
             ) from error
+
+
+def _try_again(client: Any, rule: Rule) -> None:
+    """Rucio repairs a stuck rule within minutes then, instead of after half an hour or more."""
+    from rucio.common.exception import AccessDenied, InputValidationError
+
+    with suppress(AccessDenied, InputValidationError):  # not permitted, or a release that does not know it
+        client.update_replication_rule(rule.id, {"boost_rule": True})
 
 
 __all__ = [

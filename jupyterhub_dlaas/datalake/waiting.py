@@ -93,7 +93,7 @@ def stuck(client: Any, rules: Sequence[Rule]) -> Stuck:
         sentences.append(f"So are {len(failed) - _TOLD} more: datalake rules --state STUCK")
     return Stuck(
         "\n".join(sentences),
-        "Rucio tries again by itself for two weeks; datalake rules shows how far it is. "
+        "Rucio tries again by itself for two weeks, and sooner when you repeat the command; see: datalake rules. "
         "If it lasts, give this sentence to your VO's data managers.",
         rules,
     )

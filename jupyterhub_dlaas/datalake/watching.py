@@ -26,23 +26,17 @@ def bring_and_print(
     `lifetime` in seconds, None: the catalogue's.
     """
     rule_ids = ask(client, instance, dids, lifetime_days=None if lifetime is None else lifetime / _DAY)
-    before = states(client, rule_ids)
-    rules = [before[key] for key in rule_ids]
     failure: Stuck | None = None
-    here = [rule for rule in rules if rule.state == "OK" and rule.files]
-    if here and not json:
-        note(
-            f"{len(here)} of {len(rules)} can be read here already."
-            if len(rules) > 1
-            else "It can be read here already."
-        )
-    if wait and not all(rule.state == "OK" for rule in rules):
+    if wait:
         try:
-            rules = wait_and_show(client, rule_ids)
+            rules = wait_and_show(client, rule_ids, on_first=None if json else _say_what_is_here)
         except Stuck as error:
             failure, rules = error, error.rules
-    elif any(rule.state in ("STUCK", "SUSPENDED") for rule in rules):
-        failure = stuck(client, rules)
+    else:
+        made = states(client, rule_ids)
+        rules = [made[key] for key in rule_ids]
+        if any(rule.state in ("STUCK", "SUSPENDED") for rule in rules):
+            failure = stuck(client, rules)
     if json:
         as_json([rule.as_json() for rule in rules])
     else:
@@ -52,9 +46,15 @@ def bring_and_print(
         raise failure
 
 
-def wait_and_show(client: Any, rule_ids: Sequence[str], what: str = "Files there") -> list[Rule]:
-    """`wait_for`, with its progress and Rucio's outages on standard error."""
-    with _bar(what) as show:
+def wait_and_show(
+    client: Any,
+    rule_ids: Sequence[str],
+    what: str = "Files there",
+    *,
+    on_first: Callable[[Sequence[Rule]], None] | None = None,
+) -> list[Rule]:
+    """`wait_for`, with its progress and Rucio's outages on standard error; `on_first` hears of the first look."""
+    with _bar(what, on_first) as show:
         return wait_for(client, rule_ids, on_progress=show, on_trouble=_trouble)
 
 
@@ -65,14 +65,17 @@ def line(rule: Rule, account: str) -> str:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[Sequence[Rule]], None]]:
+def _bar(what: str, on_first: Callable[[Sequence[Rule]], None] | None) -> Iterator[Callable[[Sequence[Rule]], None]]:
     """How many files there are is known after the first look, so the bar starts then; no bar for what is there."""
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
-        shown = 0
+        shown, looks = 0, 0
 
         def show(rules: Sequence[Rule]) -> None:
-            nonlocal advance, shown
+            nonlocal advance, shown, looks
+            looks += 1
+            if looks == 1 and on_first:
+                on_first(rules)
             total, there = sum(rule.files for rule in rules), sum(rule.ok for rule in rules)
             if advance is None and total and not all(rule.is_settled for rule in rules):
                 advance = stack.enter_context(progress(what, total))
@@ -86,6 +89,12 @@ def _bar(what: str) -> Iterator[Callable[[Sequence[Rule]], None]]:
             stack.close()
             note("\nRucio goes on without this command.")
             raise
+
+
+def _say_what_is_here(rules: Sequence[Rule]) -> None:
+    here = sum(rule.state == "OK" and rule.files > 0 for rule in rules)
+    if here:
+        note(f"{here} of {len(rules)} can be read here already." if len(rules) > 1 else "It can be read here already.")
 
 
 def _trouble(failure: Failure) -> None:

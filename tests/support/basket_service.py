@@ -1,4 +1,4 @@
-"""A shopping basket that speaks as ESAP's REST service does: paged profiles whose items are JSON written as a string."""
+"""A shopping basket that speaks as ESAP's REST service does: paged profiles, their items JSON written as a string."""
 
 from __future__ import annotations
 

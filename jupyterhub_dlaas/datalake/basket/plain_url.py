@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from jupyterhub_dlaas.datalake.basket.items import Item
 from jupyterhub_dlaas.datalake.dids import DID
-from jupyterhub_dlaas.datalake.failure import Code, failure_of
 
 _FIELDS = ("url", "access_url", "accessURL", "download_url", "pfn", "uri", "href")
 _URL = re.compile(r"(?:https?|roots?|xroots?|davs?|gsiftp|srm|ftp|s3s?|file)://[^\s]+", re.IGNORECASE)
@@ -25,18 +27,22 @@ class PlainURLConnector:
         return url_of(item) or ""
 
     def dids(self, item: Item, client: Any) -> list[DID]:
-        """The file whose replica is at the URL; none where no storage of this Rucio is."""
-        from rucio.common.exception import RucioException
+        """The file whose replica is at the URL, where the storage names its files in one of Rucio's usual ways.
 
-        try:
-            answers = list(client.get_did_from_pfns([url_of(item)]))
-        except RucioException as error:
-            failure = failure_of(error)
-            # Of a URL on none of its storages Rucio says no more than 500; an outage is another number.
-            if failure and failure.code is Code.UNREACHABLE and "status code: 500" not in failure.sentence:
-                raise
-            return []
-        return [DID(found["scope"], found["name"]) for answer in answers for found in answer.values()]
+        Rucio's own look-up by physical name (`/replicas/dids`) serves SRM alone in release 41. So the name is read
+        from the path, and Rucio is asked whether it has a replica there.
+        """
+        from rucio.common.exception import DataIdentifierNotFound, InvalidObject
+
+        url = url_of(item) or ""
+        for did in candidates(url):
+            try:
+                replicas = list(client.list_replicas([did.as_dict()]))
+            except (DataIdentifierNotFound, InvalidObject):
+                continue
+            if any(_place(pfn) == _place(url) for replica in replicas for pfn in replica["pfns"]):
+                return [did]
+        return []
 
 
 def url_of(item: Item) -> str | None:
@@ -47,3 +53,23 @@ def url_of(item: Item) -> str | None:
             if isinstance(value, str) and _URL.fullmatch(value.strip()):
                 return value.strip()
     return None
+
+
+def candidates(url: str) -> Iterator[DID]:
+    """The files that may be at this URL: of storages that name files by hash, and by scope and name."""
+    parts = [part for part in unquote(urlsplit(url).path).split("/") if part]
+    if len(parts) >= 4:
+        first, second, name = parts[-3:]
+        # user/alice/82/c8/name: the folders of a scope, and the first two bytes of the md5 of "scope:name".
+        for start in range(len(parts) - 4, -1, -1):
+            did = DID(".".join(parts[start:-3]), name)
+            if hashlib.md5(str(did).encode(), usedforsecurity=False).hexdigest().startswith(first + second):
+                yield did
+    if len(parts) >= 2:
+        yield DID(parts[-2], parts[-1])
+
+
+def _place(url: str) -> tuple[str | None, str]:
+    """Host and path: the same replica has a URL per protocol, each with a port of its own."""
+    split = urlsplit(url)
+    return split.hostname, re.sub("/+", "/", unquote(split.path))

@@ -112,7 +112,8 @@ def _show(client: Any, what: tuple[str, ...], state: str | None, as_json: bool) 
     def rows() -> Any:
         for rule in (first, *chosen):
             words = f"{rule.words}; ends when {rule.replaced_by} is OK" if rule.replaced_by else rule.words
-            yield rule.id, rule.did, f"{rule.rse_expression} x {rule.copies}", words, until(rule.expires_at)
+            where = rule.rse_expression if rule.copies == 1 else f"{rule.rse_expression} x {rule.copies}"
+            yield rule.id, rule.did, where, words, until(rule.expires_at)
 
     table(("Rule", "Data", "Where", "State", "Kept"), rows())
 

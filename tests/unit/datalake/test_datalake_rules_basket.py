@@ -11,7 +11,7 @@ from support.basket_service import BasketService, basket_service, entry
 from jupyterhub_dlaas.datalake.basket import connectors, references
 from jupyterhub_dlaas.datalake.basket.connectors import GROUP
 from jupyterhub_dlaas.datalake.basket.items import item_of
-from jupyterhub_dlaas.datalake.basket.plain_url import url_of
+from jupyterhub_dlaas.datalake.basket.plain_url import candidates, url_of
 from jupyterhub_dlaas.datalake.basket.rucio import did_of
 from jupyterhub_dlaas.datalake.basket.service import items, next_url
 from jupyterhub_dlaas.datalake.dids import DID
@@ -226,6 +226,23 @@ def test_url_wherever_portals_put_it(url):
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "a.example/b", "", None, ["https://a.example"]])
 def test_what_is_no_url(url):
     assert url_of(item_of(entry(archive="x", url=url))) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "did"),
+    [
+        ("root://a.example:1094//eos/rucio/user/alice/f9/9f/run-7", DID("user.alice", "run-7")),
+        ("https://a.example/rucio/cta/a4/3a/dl1%2Db", DID("cta", "dl1-b")),
+        ("davs://a.example/rucio/cta/dl1", DID("cta", "dl1")),
+    ],
+)
+def test_file_that_may_be_at_a_url(url, did):
+    assert did in list(candidates(url))
+
+
+@pytest.mark.parametrize("url", ["https://a.example", "https://a.example/", "https://a.example/b"])
+def test_url_at_which_no_file_of_rucio_can_be(url):
+    assert list(candidates(url)) == []
 
 
 @pytest.mark.parametrize("data", ["{", "[]", "7", "null"])

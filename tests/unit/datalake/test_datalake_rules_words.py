@@ -73,7 +73,7 @@ def test_instants_of_rucio_are_utc():
         "locks_ok_cnt": 1,
         "locks_replicating_cnt": 0,
         "locks_stuck_cnt": 0,
-        "expires_at": datetime(2026, 1, 2, 3),  # noqa: DTZ001  as Rucio's client gives it
+        "expires_at": datetime(2026, 1, 2, 3),  # as Rucio's client gives it
         "error": None,
     }
     assert rule_of(entry).as_json()["expires_at"] == "2026-01-02T03:00:00+00:00"

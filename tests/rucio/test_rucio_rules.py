@@ -1,0 +1,531 @@
+"""`datalake make-available` and `datalake rules` on a real Rucio, as an ordinary account with a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.faults import FaultyProxy, faulty_proxy
+from support.lake_user import LakeUser
+from support.rucio_lake import SMALL_QUOTA, RucioLake, running_lake
+
+from jupyterhub_dlaas.datalake.client import client as connect
+from jupyterhub_dlaas.datalake.dids import DID
+from jupyterhub_dlaas.datalake.failure import Code, Failure
+from jupyterhub_dlaas.datalake.lake import load
+from jupyterhub_dlaas.datalake.rules import ask, make_available, wait_for
+
+
+def rules_of(user: LakeUser, did: DID, rse: str | None = None) -> list[dict]:
+    """What Rucio itself has of this user's for these data."""
+    filters = {"account": user.account, **did.as_dict(), **({"rse_expression": rse} if rse else {})}
+    return list(user.lake.root.list_replication_rules(filters))
+
+
+def readable(user: LakeUser, did: DID, rse: str) -> bool:
+    """Whether every file of it is on the disk of this RSE."""
+    files = list(user.lake.root.list_files(did.scope, did.name))
+    return all(user.lake.path(rse, file["scope"], file["name"]).stat().st_size == file["bytes"] for file in files)
+
+
+def sources(user: LakeUser, did: DID, rse: str) -> list:
+    """Where the files of it lie."""
+    return [user.lake.path(rse, file["scope"], file["name"]) for file in user.lake.root.list_files(did.scope, did.name)]
+
+
+@contextmanager
+def through(user: LakeUser) -> Iterator[FaultyProxy]:
+    """The user reaches Rucio through a proxy that a test may spoil."""
+    with faulty_proxy(user.lake.url) as proxy:
+        user.change_instance(rucio_host=proxy.url, auth_host=proxy.url)
+        yield proxy
+        user.change_instance(rucio_host=user.lake.url, auth_host=user.lake.url)
+
+
+# ---------------------------------------------------------------------------------------------------- make-available
+
+
+def test_data_come_to_the_mounted_storage(lake, alice):
+    dataset = alice.make_dataset(n_files=3)
+    done = alice.datalake("make-available", dataset)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{dataset}: 3 files there, kept until ")
+    assert readable(alice, dataset, lake.mounted)
+
+
+def test_several_at_once_one_rule_each(lake, alice):
+    datasets = [alice.make_dataset(n_files=n) for n in (1, 2)]
+    done = alice.datalake("make-available", *datasets, datasets[0], "--json")
+    assert [(one["did"], one["ok"], one["state"]) for one in json.loads(done.out)] == [
+        (str(datasets[0]), 1, "OK"),
+        (str(datasets[1]), 2, "OK"),
+    ]
+    assert [len(rules_of(alice, dataset)) for dataset in datasets] == [1, 1]
+
+
+def test_lifetime_is_the_catalogues_unless_given(alice):
+    dataset, other, third = (alice.make_dataset(n_files=1) for _ in range(3))
+    alice.datalake("make-available", dataset, "--no-wait")
+    alice.datalake("make-available", other, "--no-wait", "--lifetime", "12h")
+    alice.datalake("make-available", third, "--no-wait", "--lifetime", "forever")
+    (rule,), (short,), (endless,) = (rules_of(alice, one) for one in (dataset, other, third))
+    days = (rule["expires_at"] - rule["created_at"]).total_seconds() / 86_400
+    hours = (short["expires_at"] - short["created_at"]).total_seconds() / 3600
+    assert (round(days, 1), round(hours, 1), endless["expires_at"]) == (7, 12, None)
+
+
+def test_second_call_says_so_and_makes_no_second_rule(alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    done = alice.datalake("make-available", dataset)
+    assert (done.code, done.err.strip()) == (0, "It can be read here already.")
+    assert len(rules_of(alice, dataset)) == 1
+
+
+def test_second_call_makes_the_rule_last_longer_but_never_shorter(alice):
+    dataset = alice.make_dataset(n_files=1)
+    for lifetime in ("2d", "20d", "1h"):
+        assert alice.datalake("make-available", dataset, "--lifetime", lifetime).code == 0
+    (rule,) = rules_of(alice, dataset)
+    assert round((rule["expires_at"] - rule["created_at"]).total_seconds() / 86_400) == 20
+
+
+def test_without_waiting_the_state_is_said(alice):
+    dataset = alice.make_dataset(n_files=2)
+    done = alice.datalake("make-available", dataset, "--no-wait")
+    assert (done.code, "of 2 files there" in done.out or "2 files there" in done.out) == (0, True), done
+
+
+def test_two_terminals_at_once_make_one_rule(alice):
+    datasets = [alice.make_dataset(n_files=1) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        ends = list(pool.map(lambda _: alice.datalake("make-available", *datasets), range(3)))
+    assert [end.code for end in ends] == [0, 0, 0], ends
+    assert [len(rules_of(alice, dataset)) for dataset in datasets] == [1, 1, 1]
+
+
+def test_empty_dataset_is_said_to_be_empty(lake, alice):
+    name = alice.name_of("empty")
+    lake.root.add_dataset(alice.scope, name)
+    done = alice.datalake("make-available", f"{alice.scope}:{name}")
+    assert (done.code, "no files in it" in done.out) == (0, True)
+
+
+def test_unknown_did_leaves_the_others_alone(alice):
+    dataset = alice.make_dataset(n_files=1)
+    done = alice.datalake("make-available", dataset, "user.alice:nothing")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("Rucio does not know user.alice:nothing.\n  -> ")
+    assert rules_of(alice, dataset) == []
+
+
+def test_what_is_no_did_is_code_2(alice):
+    done = alice.datalake("make-available", "dl1")
+    assert (done.code, done.err.splitlines()[0]) == (2, "'dl1' is not a DID, which has a scope and a name.")
+
+
+def test_where_nothing_is_mounted_download_is_named(alice):
+    alice.change_instance(mode="download", destination_rse=None, mount=None)
+    done = alice.datalake("make-available", "user.alice:x")
+    assert (done.code, "datalake download" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["no such thing", "über", "a#b%20?c&d", "a\nb", "x" * 400])
+def test_names_that_rucio_cannot_have_are_a_sentence(alice, name):
+    for arguments in (["make-available", f"user.alice:{name}"], ["rules", f"user.alice:{name}", "--qos", "SAFE"]):
+        done = alice.datalake(*arguments)
+        assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 2), done
+
+
+def test_source_gone_is_stuck_with_rucios_reason(lake, alice):
+    dataset, fine = alice.make_dataset(n_files=2), alice.make_dataset(n_files=1)
+    sources(alice, dataset, lake.remote)[0].unlink()
+    done = alice.datalake("make-available", dataset, fine)
+    assert (done.code, "1 of 2 files there, 1 stuck" in done.out, f"{fine}: 1 file there" in done.out) == (
+        1,
+        True,
+        True,
+    )
+    assert f"{dataset} is stuck on its way to EULAKE-1" in done.err
+    assert "the file is gone at the storage that has it (Rucio says: cannot copy" in done.err
+    assert f"first {dataset}.00000" in done.err or f"first {dataset}.00001" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_damaged_source_is_stuck_and_never_ok(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    (path,) = sources(alice, dataset, lake.remote)
+    path.write_bytes(bytes(path.stat().st_size))
+    done = alice.datalake("make-available", dataset, "--json")
+    assert (done.code, json.loads(done.out)[0]["state"]) == (1, "STUCK")
+    assert "a copy arrived damaged (Rucio says: " in done.err
+
+
+def test_second_call_makes_rucio_try_again(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    (path,) = sources(alice, dataset, lake.remote)
+    aside = path.with_name("aside")
+    path.rename(aside)
+    assert alice.datalake("make-available", dataset).code == 1
+    aside.rename(path)
+    assert alice.datalake("make-available", dataset, "--no-wait").code == 1
+    (rule,) = rules_of(alice, dataset)
+    lake.until(lambda: lake.root.get_replication_rule(rule["id"])["state"] == "OK")
+
+
+def test_no_quota_is_code_5_with_numbers(lake, bob):
+    dataset = bob.make_dataset(n_files=3, bytes=SMALL_QUOTA, rse=lake.mounted)
+    bob.change_instance(destination_rse=lake.remote)
+    done = bob.datalake("make-available", dataset)
+    assert (done.code, rules_of(bob, dataset)) == (5, [])
+    assert "of 1.0 MB used on DESY-DCACHE; these data need 3.1 MB." in done.err
+
+
+def test_without_quota_what_others_keep_there_can_be_read(lake, bob):
+    dataset = bob.make_dataset(n_files=3, bytes=SMALL_QUOTA, rse=lake.remote)
+    bob.change_instance(destination_rse=lake.remote)
+    done = bob.datalake("make-available", dataset)
+    assert (done.code, done.out.strip(), rules_of(bob, dataset)) == (
+        0,
+        f"{dataset}: 3 files there, kept without end by root",
+        [],
+    )
+
+
+# ------------------------------------------------------------------------------------------------ faults on the way
+
+
+def test_outage_during_the_waiting_is_waited_for(alice):
+    dataset = alice.make_dataset(n_files=1)
+    with through(alice) as proxy:
+        proxy.add(r"^GET /rules/[0-9a-f]{32}", 502, times=6)  # one more than the client tries by itself
+        client = connect(environ=alice.environ)
+        client.pauses = (0.01,) * 4
+        troubles: list[Failure] = []
+        (rule,) = ask(client, load(alice.environ).instance(), [dataset])
+        (end,) = wait_for(client, [rule], on_trouble=troubles.append)
+    assert (end.state, [trouble.code for trouble in troubles]) == ("OK", [Code.UNREACHABLE])
+
+
+def test_command_tells_of_an_outage_and_goes_on(alice):
+    dataset = alice.make_dataset(n_files=1)
+    with through(alice) as proxy:
+        proxy.add(r"^GET /rules/[0-9a-f]{32}", 500, times=2)
+        done = alice.datalake("make-available", dataset)
+    assert (done.code, done.out.startswith(f"{dataset}: 1 file there")) == (0, True), done
+    assert done.err.count("The rules are not affected; waiting goes on.") == 1
+
+
+def test_silence_of_rucio_ends(alice):
+    dataset = alice.make_dataset(n_files=1)
+    with through(alice) as proxy:
+        proxy.add(r"^GET /rules/[0-9a-f]{32}", "hang")
+        client = connect(environ=alice.environ, timeout=0.5)
+        (rule,) = ask(client, load(alice.environ).instance(), [dataset])
+        with pytest.raises(Failure) as raised:
+            wait_for(client, [rule], patience_seconds=0)
+    assert (raised.value.code, "does not answer" in raised.value.sentence) == (Code.UNREACHABLE, True)
+
+
+def test_expired_token_during_the_waiting_is_waited_for(alice):
+    dataset = alice.make_dataset(n_files=1)
+    client = connect(environ=alice.environ)
+    (rule,) = ask(client, load(alice.environ).instance(), [dataset])
+    alice.spoil_token("expired")
+    troubles: list[Failure] = []
+
+    def renewed_by_the_hub(trouble: Failure) -> None:
+        troubles.append(trouble)
+        alice.renew()
+
+    (end,) = wait_for(client, [rule], on_trouble=renewed_by_the_hub)
+    assert (end.state, [trouble.code for trouble in troubles]) == ("OK", [Code.REFUSED])
+
+
+def test_refused_token_is_code_4(alice):
+    alice.spoil_token("garbage")
+    done = alice.datalake("make-available", "user.alice:x")
+    assert (done.code, "does not accept your sign-in" in done.err, "eyJ" in done.err) == (4, True, False)
+
+
+def test_rule_removed_during_the_waiting_is_a_sentence(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    client = connect(environ=alice.environ)
+    (rule,) = ask(client, load(alice.environ).instance(), [dataset])
+    lake.root.update_replication_rule(rule, {"lifetime": 0})
+    lake.gone(rule)
+    with pytest.raises(Failure) as raised:
+        wait_for(client, [rule])
+    assert (raised.value.code, raised.value.sentence.startswith(f"Rucio no longer has the rule {rule}")) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        (r"^POST /dids/bulkmeta", "hang"),
+        (r"^GET /rules/\?", "hang"),
+        (r"^POST /rules/", "hang"),
+        (r"^POST /rules/", "hang-after"),
+        (r"^GET /rules/[0-9a-f]{32}", "hang"),
+    ],
+)
+def test_ctrl_c_at_every_stage_and_a_second_call_goes_on(alice, stage, fault):
+    dataset = alice.make_dataset(n_files=1)
+    with through(alice) as proxy:
+        held = proxy.add(stage, fault, times=1)
+        running = alice.start_datalake("make-available", dataset)
+        assert held.met.wait(30)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+        assert (running.returncode, "Traceback" in err, "The same command goes on" in err) == (130, False, True), err
+        done = alice.datalake("make-available", dataset)
+    assert (done.code, len(rules_of(alice, dataset))) == (0, 1), done
+
+
+# ------------------------------------------------------------------------------------------------------------- rules
+
+
+def test_rules_are_listed_with_their_state_in_words(alice):
+    dataset = alice.make_dataset(n_files=2)
+    alice.datalake("make-available", dataset)
+    done = alice.datalake("rules", dataset)
+    heading, row = done.out.splitlines()
+    assert heading.split() == ["Rule", "Data", "Where", "State", "Kept"]
+    assert f"{dataset}  EULAKE-1  2 files there  until " in row
+
+
+def test_rules_are_mine_alone(alice, bob):
+    dataset = alice.make_dataset(n_files=1)
+    bob.datalake("make-available", dataset)
+    assert (alice.datalake("rules", dataset).out, bob.datalake("rules", dataset).out.count(str(dataset))) == ("", 1)
+
+
+def test_rules_by_pattern_id_and_state(alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    (rule,) = rules_of(alice, dataset)
+    for words in ([f"user.alice:*{dataset.name}"], [rule["id"]], [dataset, "--state", "ok"]):
+        assert [one["id"] for one in json.loads(alice.datalake("rules", *words, "--json").out)] == [rule["id"]]
+    assert json.loads(alice.datalake("rules", dataset, "--state", "STUCK", "--json").out) == []
+
+
+def test_no_rules_is_no_error(alice):
+    done = alice.datalake("rules", "user.alice:nothing*")
+    assert (done.code, done.out, done.err.strip()) == (0, "", "You have no such rules.")
+
+
+# -------------------------------------------------------------------------------------------------------- rules --qos
+
+
+def test_old_rule_outlives_a_stuck_successor_and_ends_when_that_is_ok(lake, alice):
+    """The copies that are there are spared by Rucio's cleaner and reaper until the new ones are there, hands-free."""
+    dataset = alice.make_dataset(n_files=2, rse=lake.mounted)
+    alice.datalake("make-available", dataset)
+    (old,) = rules_of(alice, dataset)
+    for rule in lake.root.list_did_rules(dataset.scope, dataset.name):
+        if rule["account"] == "root":
+            lake.root.update_replication_rule(rule["id"], {"lifetime": 0})
+            lake.gone(rule["id"])
+    paths = sources(alice, dataset, lake.mounted)
+    aside = paths[0].with_name("aside")
+    os.rename(paths[0], aside)
+
+    done = alice.datalake("rules", dataset, "--qos", "SAFE", "--lifetime", "forever")
+    assert (done.code, f"Rucio ends the rule {old['id']} when the new one is OK." in done.err) == (0, True), done
+    (new,) = rules_of(alice, dataset, "QOS=SAFE")
+    assert lake.settled(new["id"])["state"] == "STUCK"
+    spared = lake.root.get_replication_rule(old["id"])
+    assert (spared["child_rule_id"], spared["expires_at"] <= datetime.now(UTC).replace(tzinfo=None)) == (
+        new["id"],
+        True,
+    )
+    assert f"ends when {new['id']} is OK" in alice.datalake("rules", old["id"]).out
+    assert paths[1].exists()
+
+    os.rename(aside, paths[0])
+    alice.client().update_replication_rule(new["id"], {"boost_rule": True})  # not in half an hour, but now
+    lake.until(lambda: lake.root.get_replication_rule(new["id"])["state"] == "OK")
+    lake.gone(old["id"])
+    assert readable(alice, dataset, lake.remote)
+    lake.until(lambda: not any(path.exists() for path in paths), what="the old copies are deleted")
+    assert lake.root.get_replication_rule(new["id"])["expires_at"] is None
+
+
+def test_with_wait_the_new_copies_are_there_at_the_end(lake, alice):
+    dataset = alice.make_dataset(n_files=2, rse=lake.mounted)
+    alice.datalake("make-available", dataset)
+    (old,) = rules_of(alice, dataset)
+    done = alice.datalake("rules", old["id"], "--qos", "SAFE", "--wait", "--json")
+    new = json.loads(done.out)
+    assert (done.code, new["state"], new["rse_expression"]) == (0, "OK", "QOS=SAFE")
+    assert abs((rules_of(alice, dataset, "QOS=SAFE")[0]["expires_at"] - old["expires_at"]).total_seconds()) < 60
+    lake.gone(old["id"])
+
+
+def test_second_call_changes_nothing(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    (old,) = rules_of(alice, dataset)
+    first = alice.datalake("rules", dataset, "--qos", "SAFE")
+    lake.gone(old["id"])
+    second = alice.datalake("rules", dataset, "--qos", "SAFE")
+    assert (second.code, second.out, second.err.strip()) == (0, first.out, f"{dataset} has such a rule already.")
+
+
+def test_interrupted_between_the_two_steps_a_second_call_completes_it(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    (old,) = rules_of(alice, dataset)
+    with through(alice) as proxy:
+        held = proxy.add(r"^PUT /rules/", "hang", times=1, after=1)  # the first only asks what is permitted
+        running = alice.start_datalake("rules", dataset, "--qos", "SAFE")
+        assert held.met.wait(30)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+        assert (running.returncode, lake.exists(old["id"])) == (130, True)
+        assert alice.datalake("rules", old["id"], "--qos", "SAFE").code == 0
+    lake.gone(old["id"])
+    assert len(rules_of(alice, dataset)) == 1
+
+
+def test_class_that_nothing_has_is_code_3_with_those_there_are(alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    done = alice.datalake("rules", dataset, "--qos", "GOLD")
+    assert (done.code, done.err.splitlines()) == (
+        3,
+        [
+            "No storage that takes data is of the class GOLD.",
+            "  -> There are: FAST (EULAKE-1); SAFE (DESY-DCACHE); SCRATCH (LAKE-SCRATCHDISK)",
+        ],
+    )
+    (rule,) = rules_of(alice, dataset)
+    assert rule["child_rule_id"] is None
+
+
+def test_more_copies_than_storages_is_code_2(alice):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    done = alice.datalake("rules", dataset, "--qos", "SAFE", "--copies", "3")
+    assert (done.code, done.err.splitlines()[0]) == (2, "3 copies are asked for, and QOS=SAFE has 1 storage.")
+
+
+def test_no_quota_in_the_class_leaves_the_old_rule_as_it_is(lake, bob):
+    dataset = bob.make_dataset(n_files=3, bytes=SMALL_QUOTA, rse=lake.mounted)
+    bob.datalake("make-available", dataset)
+    done = bob.datalake("rules", dataset, "--qos", "SAFE")
+    (old,) = rules_of(bob, dataset)
+    assert (done.code, old["child_rule_id"], old["rse_expression"]) == (5, None, "EULAKE-1")
+
+
+def test_rules_of_others_are_refused_and_unchanged(alice, bob):
+    dataset = alice.make_dataset(n_files=1)
+    alice.datalake("make-available", dataset)
+    (theirs,) = rules_of(alice, dataset)
+    done = bob.datalake("rules", theirs["id"], "--qos", "SAFE")
+    assert (done.code, "nothing was changed" in done.err, rules_of(bob, dataset)) == (4, True, [])
+
+
+def test_unknown_rule_and_data_without_a_rule_are_code_3(alice):
+    dataset = alice.make_dataset(n_files=1)
+    assert alice.datalake("rules", "0" * 32, "--qos", "SAFE").code == 3
+    done = alice.datalake("rules", dataset, "--qos", "SAFE")
+    assert (done.code, done.err.splitlines()[0]) == (3, f"You have no rule for {dataset}.")
+
+
+def test_several_rules_for_the_data_are_named(lake, alice):
+    dataset = alice.make_dataset(n_files=1)
+    client = alice.client()
+    for rse in (lake.mounted, lake.remote):
+        client.add_replication_rule([dataset.as_dict()], 1, rse)
+    done = alice.datalake("rules", dataset, "--qos", "SAFE")
+    assert (done.code, all(rule["id"] in done.err for rule in rules_of(alice, dataset))) == (2, True)
+
+
+# ------------------------------------------------------------------------------- where Rucio's policy permits less
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[RucioLake]:
+    """A Rucio in which alice may add rules and change none, and bob may change the lifetime of his."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        with running_lake(policy="support.stricter_policy") as running:
+            yield running
+
+
+@pytest.fixture
+def strict_alice(strict: RucioLake, tmp_path: Path) -> LakeUser:
+    return LakeUser(strict, "alice", tmp_path / "strict-alice")
+
+
+@pytest.fixture
+def strict_bob(strict: RucioLake, tmp_path: Path) -> LakeUser:
+    return LakeUser(strict, "bob", tmp_path / "strict-bob")
+
+
+def test_generic_policy_refuses_before_anything_is_changed(strict_alice):
+    dataset = strict_alice.make_dataset(n_files=1)
+    strict_alice.datalake("make-available", dataset)
+    done = strict_alice.datalake("rules", dataset, "--qos", "SAFE")
+    assert (done.code, "This Rucio does not let users change or end their own rules" in done.err) == (4, True)
+    assert [rule["rse_expression"] for rule in rules_of(strict_alice, dataset)] == ["EULAKE-1"]
+
+
+def test_generic_policy_lets_a_second_rule_be_added(strict_alice):
+    dataset = strict_alice.make_dataset(n_files=1)
+    strict_alice.datalake("make-available", dataset)
+    done = strict_alice.datalake("rules", dataset, "--qos", "SAFE", "--keep-old")
+    assert (done.code, "stays as it is" in done.err) == (0, True), done
+    assert {rule["rse_expression"] for rule in rules_of(strict_alice, dataset)} == {"EULAKE-1", "QOS=SAFE"}
+
+
+def test_generic_policy_leaves_a_taken_rule_its_lifetime(strict_alice):
+    dataset = strict_alice.make_dataset(n_files=1)
+    strict_alice.datalake("make-available", dataset, "--lifetime", "1d")
+    done = strict_alice.datalake("make-available", dataset, "--lifetime", "30d")
+    (rule,) = rules_of(strict_alice, dataset)
+    assert (done.code, round((rule["expires_at"] - rule["created_at"]).total_seconds() / 86_400)) == (0, 1)
+
+
+def test_where_a_successor_may_not_be_named_the_old_rule_ends_after_the_waiting(strict, strict_bob):
+    dataset = strict_bob.make_dataset(n_files=1, rse=strict.mounted)
+    strict_bob.datalake("make-available", dataset)
+    (old,) = rules_of(strict_bob, dataset)
+    refused = strict_bob.datalake("rules", dataset, "--qos", "SAFE")
+    assert (refused.code, "Use --wait" in refused.err, len(rules_of(strict_bob, dataset))) == (4, True, 1)
+    done = strict_bob.datalake("rules", dataset, "--qos", "SAFE", "--wait")
+    assert (done.code, f"Rucio ends the rule {old['id']}." in done.err) == (0, True), done
+    assert readable(strict_bob, dataset, strict.remote)
+    strict.gone(old["id"])
+
+
+def test_there_a_stuck_successor_leaves_the_old_rule_as_it_is(strict, strict_bob):
+    dataset = strict_bob.make_dataset(n_files=1, rse=strict.mounted)
+    strict_bob.datalake("make-available", dataset)
+    (old,) = rules_of(strict_bob, dataset)
+    for path in sources(strict_bob, dataset, strict.mounted):
+        path.write_bytes(b"damaged")
+    done = strict_bob.datalake("rules", dataset, "--qos", "SAFE", "--wait")
+    assert (done.code, "a copy arrived damaged" in done.err) == (1, True)
+    assert strict.root.get_replication_rule(old["id"])["expires_at"] == old["expires_at"]
+
+
+def test_functions_take_plain_arguments(alice):
+    dataset = alice.make_dataset(n_files=1)
+    seen: list[int] = []
+    (rule,) = make_available(
+        connect(environ=alice.environ),
+        load(alice.environ).instance(),
+        [dataset],
+        lifetime_days=1,
+        on_progress=lambda rules: seen.append(sum(one.ok for one in rules)),
+    )
+    assert (rule.did, rule.ok, seen[-1]) == (dataset, 1, 1)
