@@ -105,24 +105,36 @@ def _counts(client: Any, did: DID, kind: str) -> Iterator[tuple[str, int, int]]:
 
 
 def sources(
-    client: Any, dids: Iterable[DID], *, schemes: Sequence[str] = (), site: str | None = None, rse: str | None = None
+    client: Any,
+    dids: Iterable[DID],
+    *,
+    schemes: Sequence[str] = (),
+    site: str | None = None,
+    rse: str | None = None,
+    every: bool = False,
 ) -> Iterator[Sources]:
     """The files of the DIDs with the PFNs that Rucio gives to a reader at `site`, streamed.
 
     Rucio leads a reader at a site with a cache through it, and one at the storage's own site straight to it. `schemes`,
-    as in `root`, and `rse`, an expression, restrict the answer. A Failure (NOT_FOUND) for an unknown DID.
+    as in `root`, and `rse`, an expression, restrict the answer. With `every` there is a PFN for each protocol of each
+    storage, not just for the one that it prefers. A Failure (NOT_FOUND) for an unknown DID.
     """
+    from rucio.common.constants import SUPPORTED_PROTOCOLS
+
+    asked = list(schemes) or (list(SUPPORTED_PROTOCOLS) if every else None)
+    # Restricted by Rucio, the answer would leave out the files that are elsewhere.
+    wanted = None if rse is None else {entry["rse"] for entry in client.list_rses(rse)}
     for batch in batches(dids, _AT_ONCE):
         check_known(client, batch)  # the next question passes over unknown ones in silence
         entries = client.list_replicas(
             [did.as_dict() for did in batch],
-            schemes=list(schemes) or None,
-            rse_expression=rse,
+            schemes=asked,
             client_location={"site": site} if site else None,
             ignore_availability=False,
         )
         for entry in entries:
-            ranked = sorted(entry.get("pfns", {}).items(), key=lambda item: item[1].get("priority") or 0)
+            pfns = [item for item in entry.get("pfns", {}).items() if wanted is None or item[1]["rse"] in wanted]
+            ranked = sorted(pfns, key=lambda item: item[1].get("priority") or 0)
             yield Sources(
                 DID(entry["scope"], entry["name"]),
                 tuple(pfn for pfn, _ in ranked),

@@ -50,7 +50,7 @@ def command(
 
     rucio = client(instance)
     found = missing = 0
-    for file in sources(rucio, many(dids, rucio), schemes=scheme, site=site, rse=rse):
+    for file in sources(rucio, many(dids, rucio), schemes=scheme, site=site, rse=rse, every=every):
         if as_json:
             console.json_line({"did": str(file.did), "pfns": list(file.pfns), "rses": list(file.rses)})
         for pfn in () if as_json else file.pfns if every else file.pfns[:1]:
