@@ -96,7 +96,7 @@ def test_a_scientists_day(running: State) -> None:
     command = [sys.executable, "-m", module, "--url", running.url("hub"), "--token-seconds", str(TOKEN_SECONDS)]
     played = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert played.returncode == 0, played.stdout + played.stderr
-    assert "all 15 steps" in played.stdout
+    assert "all 17 steps" in played.stdout
 
 
 def test_a_rule_is_ok_only_with_the_same_bytes_on_the_other_side(running: State, administrator: Client) -> None:

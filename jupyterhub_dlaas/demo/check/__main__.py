@@ -22,6 +22,7 @@ def steps(scientist: Scientist, wait_seconds: float) -> list[Step]:
         ("make available", scientist.make_available),
         ("read it in a kernel", scientist.read_file),
         ("rucio download", scientist.download),
+        ("datalake upload", scientist.upload),
     ]
     return [
         ("log in", scientist.log_in),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
@@ -179,6 +180,22 @@ class Scientist:
         if len(sums) != 2 or sums[0] != sums[1]:
             raise Failed(f"the download of {self._did} is not the file at {self._path}: {printed[-500:]}")
         return "same bytes as the mounted file"
+
+    async def upload(self, *, seconds: float = 60) -> str:
+        """Results from the scratch folder into the lake; Rucio removes them there when the copies are safe."""
+        folder = f'"$SCRATCH"/results-{uuid.uuid4().hex[:8]}'
+        printed, code = await self.server.run(
+            f"mkdir {folder} && for n in 1 2 3; do head -c 100000 /dev/urandom > {folder}/$n.dat; done && "
+            f"datalake upload {folder} --qos SAFE --wait </dev/null"
+        )
+        if code:
+            raise Failed(f"`datalake upload` ended with code {code}: {printed[-400:]}")
+        deadline = time.monotonic() + seconds
+        while (left := (await self.server.run(f"find {folder} -type f | wc -l"))[0]) != "0":
+            if time.monotonic() > deadline:
+                raise Failed(f"{left} of 3 files in {folder} were not removed within {seconds:g} s")
+            await asyncio.sleep(0.5)
+        return "3 files are at another site, and gone from scratch"
 
     async def wait(self, seconds: float) -> str:
         began, said = time.monotonic(), 0.0

@@ -30,6 +30,7 @@ from rucio.rse import rsemanager
 from jupyterhub_dlaas.demo.lake.config import REMOTE_RSE, Account, Lake, Site
 from jupyterhub_dlaas.demo.lake.copying import checksum, path_of
 from jupyterhub_dlaas.demo.lake.samples import COLLECTIONS, Sample, samples
+from jupyterhub_dlaas.demo.lake.sqlite import leave_writing_to_the_system
 
 ROOT = InternalAccount("root")
 QUOTA_BYTES = 10 * 2**30
@@ -37,6 +38,7 @@ QUOTA_BYTES = 10 * 2**30
 
 def main() -> None:
     lake = Lake.from_json((Path(os.environ["RUCIO_CONFIG"]).parent / "lake.json").read_text())
+    leave_writing_to_the_system()
     first = not lake.filled.exists()
     if first:
         _say("making Rucio's database")

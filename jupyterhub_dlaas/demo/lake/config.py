@@ -233,6 +233,9 @@ def _gunicorn_conf(lake: Lake) -> str:
     # (SQLite would answer "database is locked" to one of them).
     return f"""import fcntl
 
+from jupyterhub_dlaas.demo.lake.sqlite import leave_writing_to_the_system
+
+leave_writing_to_the_system()
 _turn = open({str(lake.lock)!r}, "w")
 
 

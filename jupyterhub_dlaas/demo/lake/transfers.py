@@ -29,13 +29,14 @@ from rucio.daemons.reaper import reaper
 from rucio.daemons.undertaker import undertaker
 
 from jupyterhub_dlaas.demo.lake.config import TRANSFER_TOOL
-from jupyterhub_dlaas.demo.lake.sqlite import look_up_less_at_once
-from jupyterhub_dlaas.demo.lake.verified_copy import register
+from jupyterhub_dlaas.demo.lake.sqlite import leave_writing_to_the_system, look_up_less_at_once
+from jupyterhub_dlaas.demo.lake.verified_copy import VerifiedCopy, register
 
 log = logging.getLogger("transfers")
 
 _HEARTBEAT_SECONDS = 60
-_FILES_AT_ONCE = 1000
+_FILES_AT_ONCE = 250  # about a second, in which the server cannot answer
+_SHORT_PAUSE_SECONDS = 0.05
 
 
 class Daemons:
@@ -131,8 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     log.setLevel(logging.INFO)
-    register()
+    leave_writing_to_the_system()
     look_up_less_at_once()
+    register()
 
     over = threading.Event()
 
@@ -143,8 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, stop)
     with open(options.lock, "w") as turn, Daemons(turn, repair_seconds=options.repair_after) as daemons:
         log.info("ready")
-        while not over.wait(options.every):
+        pause = options.every
+        while not over.wait(pause):
+            before = VerifiedCopy.copied
             daemons.round()
+            pause = _SHORT_PAUSE_SECONDS if VerifiedCopy.copied > before else options.every
 
 
 if __name__ == "__main__":

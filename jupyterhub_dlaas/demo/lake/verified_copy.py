@@ -51,6 +51,8 @@ class VerifiedCopy(Transfertool):  # type: ignore[misc]
     external_name = TRANSFER_TOOL
     required_rse_attrs = ()
     supported_schemes = {"file"}
+    copied = 0
+    """How many copies were tried so far."""
     _copies: dict[str, tuple[Path, str]] = {}  # request id -> destination, problem while copying
 
     @classmethod
@@ -64,6 +66,7 @@ class VerifiedCopy(Transfertool):  # type: ignore[misc]
         for hop in transfers:
             source, destination = path_of(hop.source_url(hop.src)), path_of(hop.dest_url)
             self._copies[hop.rws.request_id] = (destination, copy(source, destination))
+            VerifiedCopy.copied += 1
         return str(uuid.uuid4())
 
     def bulk_query(
