@@ -146,7 +146,8 @@ def _protocol(settings: Mapping[str, Any]) -> Mapping[str, Any]:
             "Tell your VO's data managers: Rucio cannot name files there.",
             Code.USAGE,
         )
-    return usable[0]
+    first: Mapping[str, Any] = usable[0]
+    return first
 
 
 def _beginning(protocol: Mapping[str, Any]) -> str:
