@@ -94,7 +94,7 @@ debian-demo:
 	$(call debian,libmagic1 curl)
 
 debian-test:
-	$(call debian,libmagic1 curl chromium fonts-dejavu-core)
+	$(call debian,libmagic1 curl chromium fonts-dejavu-core r-base-core r-cran-irkernel)
 
 debian-java:
 	@command -v java >/dev/null && command -v mvn >/dev/null || $(MAKE) --no-print-directory debian-java-packages

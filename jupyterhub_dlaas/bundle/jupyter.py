@@ -98,7 +98,7 @@ kernel is now and then never answered: the panel says "Attaching" for ever and t
 """
 
 PYTHON_STARTUP = b'''\
-"""Loads the Rucio extension into every IPython kernel, then your own PYTHONSTARTUP. Written by jupyterhub-dlaas."""
+"""Loads %datalake and the Rucio panel's part into IPython, then your own PYTHONSTARTUP. Written by jupyterhub-dlaas."""
 
 
 def _dlaas_startup():
@@ -108,6 +108,8 @@ def _dlaas_startup():
     shell = globals().get("get_ipython", lambda: None)()
     if hasattr(shell, "kernel") and importlib.util.find_spec("rucio_jupyterlab"):
         shell.extension_manager.load_extension("rucio_jupyterlab.kernels.ipython")
+    if shell is not None and importlib.util.find_spec("jupyterhub_dlaas"):
+        shell.extension_manager.load_extension("jupyterhub_dlaas.datalake.magic")
     own = os.environ.get("DLAAS_PYTHONSTARTUP")
     if own and os.path.isfile(own):
         with open(own) as file:

@@ -113,6 +113,7 @@ import sys
 from jupyter_client.manager import start_new_kernel
 manager, client = start_new_kernel(kernel_name="python3")
 code = "print(callable(resolve_dids), '_dlaas_startup' in globals(), globals().get('mine'))"
+code += "; print('magic', get_ipython().find_line_magic('datalake') is not None)"
 show = lambda message: print(message["content"].get("text", message["content"]), end="")
 client.execute_interactive(code, output_hook=show, timeout=30)
 manager.shutdown_kernel(now=True)
@@ -129,6 +130,7 @@ def test_every_ipython_kernel_loads_the_extension_and_the_users_own_startup(tmp_
         [sys.executable, "-c", KERNEL], env=environ, capture_output=True, text=True, check=False, timeout=60
     )
     assert "True False kept" in done.stdout, done.stdout + done.stderr
+    assert "magic True" in done.stdout
 
 
 def test_plain_python_is_left_alone(tmp_path: Path):
