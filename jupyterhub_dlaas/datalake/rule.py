@@ -11,7 +11,7 @@ from typing import Any
 from jupyterhub_dlaas.datalake.dids import DID
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. `ok`, `replicating` and `stuck` count its files (times `copies`) that are there, on their way, and not.
 

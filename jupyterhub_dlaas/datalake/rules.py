@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from jupyterhub_dlaas.datalake.adding import add_rule
@@ -19,6 +20,7 @@ from jupyterhub_dlaas.datalake.waiting import Progress, Stuck, states, wait_for
 
 _AT_ONCE = 100  # rules in one request: Rucio makes all of them or none
 _LOOKED_UP = 1000  # DIDs in one request
+_MOST = 10_000  # rules in one call: each is work for Rucio for as long as it lasts, and a dataset needs one
 _EXTENDED_BY = 0.1  # of the lifetime: a rule that would end only this much earlier is left as it is
 _DAY = 86_400
 
@@ -45,8 +47,8 @@ def make_available(
 
     `lifetime_days` is the catalogue's unless given; infinite: without end. A rule that the user has there already is
     taken, and made to last as long where Rucio lets them: so a second call goes on where an interrupted one stopped.
-    Nothing is asked for unless Rucio knows all of the DIDs. Without `wait` the rules are as Rucio made them. Raises
-    Failure (USAGE where nothing is mounted, NOT_FOUND, NO_SPACE) and Stuck, as `wait_for`.
+    Nothing is asked for unless Rucio knows all of the DIDs, which are 10,000 at most. Without `wait` the rules are as
+    Rucio made them. Raises Failure (USAGE where nothing is mounted, NOT_FOUND, NO_SPACE) and Stuck, as `wait_for`.
     """
     rule_ids = ask(client, instance, dids, lifetime_days=lifetime_days)
     if wait:
@@ -58,7 +60,13 @@ def make_available(
 def ask(client: Any, instance: Instance, dids: Iterable[DID], *, lifetime_days: float | None = None) -> list[str]:
     """The first half of `make_available`: the ids of the rules, new or there already, without waiting for them."""
     rse = destination(instance)
-    wanted = list(dict.fromkeys(dids))
+    wanted = list(dict.fromkeys(islice(dids, _MOST + 1)))
+    if len(wanted) > _MOST:
+        raise Failure(
+            f"These are more than {_MOST:,} DIDs, and Rucio would need a rule for each.",
+            "Name datasets that contain them, or make one of your own: rucio did content add",
+            Code.USAGE,
+        )
     days = instance.lifetime_days if lifetime_days is None else lifetime_days
     lifetime = for_rucio(None if days is None else days * _DAY)
     check_known(client, wanted)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from jupyterhub_dlaas.datalake.console import as_json, note, out, progress
+from jupyterhub_dlaas.datalake.console import json_line, note, out, progress
 from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.datalake.failure import Failure
 from jupyterhub_dlaas.datalake.lake import Instance
@@ -19,7 +19,7 @@ _DAY = 86_400
 
 
 def bring_and_print(
-    client: Any, instance: Instance, dids: Sequence[DID], *, lifetime: float | None, wait: bool, json: bool
+    client: Any, instance: Instance, dids: Iterable[DID], *, lifetime: float | None, wait: bool, json: bool
 ) -> None:
     """`make_available` as a command: the rules on standard output, also where some of them are stuck (then raises).
 
@@ -37,10 +37,10 @@ def bring_and_print(
         rules = [made[key] for key in rule_ids]
         if any(rule.state in ("STUCK", "SUSPENDED") for rule in rules):
             failure = stuck(client, rules)
-    if json:
-        as_json([rule.as_json() for rule in rules])
-    else:
-        for rule in rules:
+    for rule in rules:
+        if json:
+            json_line(rule.as_json())
+        else:
             out(line(rule, client.account))
     if failure:
         raise failure

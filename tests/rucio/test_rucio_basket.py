@@ -112,7 +112,7 @@ def test_json_has_every_item(esap, alice):
     dataset = alice.make_dataset(n_files=1)
     esap.items = [entry(archive="rucio", did=str(dataset)), entry(archive="zooniverse", workflow=3)]
     done = alice.datalake("basket", "--resolve", "--json")
-    assert [(one["archive"], one["dids"], bool(one["problem"])) for one in json.loads(done.out)] == [
+    assert [(one["archive"], one["dids"], bool(one["problem"])) for one in map(json.loads, done.out.splitlines())] == [
         ("rucio", [str(dataset)], False),
         ("zooniverse", [], True),
     ]

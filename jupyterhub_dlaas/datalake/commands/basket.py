@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jupyterhub_dlaas.datalake.console import as_json as print_json
-from jupyterhub_dlaas.datalake.console import command_errors, instance_option, json_option, note, out, printable, table
+from jupyterhub_dlaas.datalake.console import (
+    command_errors,
+    instance_option,
+    json_line,
+    json_option,
+    note,
+    out,
+    printable,
+    table,
+)
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lifetime import lifetime_option
 
@@ -36,7 +44,8 @@ def command(
 ) -> None:
     """What you put into the shopping basket of a portal such as ESAP.
 
-    Without options it is listed. What stands for no data of the lake is said on standard error, never left out.
+    Without options it is listed. What stands for no data of the lake is said on standard error, never left out. With
+    --json, one object per line and item.
 
     \b
     Exit codes:
@@ -80,8 +89,9 @@ def command(
             raise Failure("Nothing in the basket is data of the lake.", "See it with: datalake basket", Code.NOT_FOUND)
         bring_and_print(rucio, lake.instance(instance), dids, lifetime=lifetime, wait=not no_wait, json=as_json)
     elif as_json:
-        print_json([{**_as_json(basket, one.reference), "dids": list(map(str, one.dids)), "problem": one.problem}
-                    for (basket, _), one in zip(found, resolved, strict=True)])  # fmt: skip
+        for (basket, _), one in zip(found, resolved, strict=True):
+            dids_of = list(map(str, one.dids))
+            json_line({**_as_json(basket, one.reference), "dids": dids_of, "problem": one.problem})
     else:
         for did in dids:
             out(did)
@@ -107,7 +117,8 @@ def _references(lake: Lake, name: str | None) -> list[tuple[str, Reference]]:
 
 def _list(found: list[tuple[str, Reference]], as_json: bool) -> None:
     if as_json:
-        print_json([_as_json(basket, reference) for basket, reference in found])
+        for basket, reference in found:
+            json_line(_as_json(basket, reference))
     elif not found:
         note("The basket is empty.")
     else:

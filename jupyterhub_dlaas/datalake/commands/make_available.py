@@ -19,7 +19,8 @@ def command(dids: tuple[str, ...], lifetime: float | None, no_wait: bool, instan
     """Bring data to the storage that is mounted here.
 
     Asks Rucio for a copy that is kept for as long as your VO says, unless you say otherwise, and waits until all of
-    it is there. The same command again, also after Ctrl-C, takes what was asked for before and goes on waiting.
+    it is there. The same command again, also after Ctrl-C, takes what was asked for before and goes on waiting. With
+    --json, one object per line and DID. A DID - reads DIDs from standard input.
 
     \b
     Exit codes:
@@ -37,13 +38,13 @@ def command(dids: tuple[str, ...], lifetime: float | None, no_wait: bool, instan
       datalake make-available user.alice:run-7
       datalake make-available cta:dl1 cta:calibration --lifetime 30d
       datalake make-available user.alice:run-7 --no-wait && datalake rules user.alice:run-7
+      datalake find 'cta:dl1-*' --type dataset --json | jq -r .did | datalake make-available -
     """
     from jupyterhub_dlaas.datalake.client import client as connect
-    from jupyterhub_dlaas.datalake.dids import parse
+    from jupyterhub_dlaas.datalake.commands._dids import many
     from jupyterhub_dlaas.datalake.lake import load
     from jupyterhub_dlaas.datalake.watching import bring_and_print
 
     rucio = connect(instance)
-    wanted = [parse(did, rucio) for did in dids]
     here = load().instance(instance)
-    bring_and_print(rucio, here, wanted, lifetime=lifetime, wait=not no_wait, json=as_json)
+    bring_and_print(rucio, here, many(dids, rucio), lifetime=lifetime, wait=not no_wait, json=as_json)

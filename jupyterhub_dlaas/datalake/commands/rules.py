@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from jupyterhub_dlaas.datalake.console import as_json as print_json
-from jupyterhub_dlaas.datalake.console import command_errors, instance_option, json_option, note, out, table
+from jupyterhub_dlaas.datalake.console import command_errors, instance_option, json_line, json_option, note, out, table
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lifetime import lifetime_option, until
 
@@ -45,7 +44,7 @@ def command(
 
     With --qos the data of one rule change their class of storage: a new rule is added, and Rucio ends the old one by
     itself when the new copies are there, not before. The new rule lasts as long as the old one, unless you say
-    otherwise.
+    otherwise. With --json, one object per line and rule.
 
     \b
     Exit codes:
@@ -62,7 +61,7 @@ def command(
     Examples:
       datalake rules
       datalake rules 'user.alice:run-*' --state STUCK
-      datalake rules --json | jq -r '.[] | select(.state != "OK") | .did'
+      datalake rules --json | jq -r 'select(.state != "OK") | .did'
       datalake rules user.alice:run-7 --qos SAFE --copies 2 --lifetime forever
     """
     options = {"--copies": copies, "--lifetime": lifetime, "--wait": wait, "--keep-old": keep_old}
@@ -102,7 +101,8 @@ def _show(client: Any, what: tuple[str, ...], state: str | None, as_json: bool) 
         if not what or rule.id in ids or any(fnmatchcase(str(rule.did), pattern) for pattern in patterns)
     )
     if as_json:
-        print_json([rule.as_json() for rule in chosen])
+        for rule in chosen:
+            json_line(rule.as_json())
         return
     first = next(chosen, None)
     if first is None:
@@ -150,7 +150,7 @@ def _change(
         new_id = old.id
     new = states(client, [new_id])[new_id]
     if as_json:
-        print_json(new.as_json())
+        json_line(new.as_json())
         return
     out(f"{new.id}  {line(new, client.account)}")
     if new_id != old.id:
