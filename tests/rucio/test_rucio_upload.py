@@ -116,3 +116,135 @@ def test_killed_in_the_middle_it_goes_on(alice: LakeUser) -> None:
     assert done["already"] >= 900
     assert done["files"] + done["already"] == len(contents(alice, name)) == 2500
     assert "QOS=SAFE" in rules(alice, name)
+
+
+def test_folders_become_datasets_of_a_container(alice: LakeUser) -> None:
+    name, container = results(alice), alice.name_of("survey")
+
+    done = alice.datalake("upload", alice.scratch / name, "--container", container, "--qos", "SAFE", "--json")
+
+    assert done.code == 0, done
+    datasets = {entry["name"] for entry in alice.lake.root.list_content(alice.scope, container)}
+    assert datasets == {f"{container}/{name}/part{number}" for number in range(3)}
+    assert len(list(alice.lake.root.list_files(alice.scope, container))) == 3
+    assert all("QOS=SAFE" in rules(alice, dataset) for dataset in datasets)
+
+
+def test_files_added_to_a_dataset_of_others_are_ruled_by_a_part_of_their_own(lake: RucioLake, alice: LakeUser) -> None:
+    name, dataset = results(alice), alice.make_dataset(2)
+
+    done = alice.datalake("upload", alice.scratch / name, "--dataset", str(dataset), "--qos", "FAST", "--json")
+
+    assert done.code == 0, done
+    (ruled,) = json.loads(done.out)["rules"]
+    assert ruled["did"].startswith(f"{dataset}.part-")
+    assert len(contents(alice, dataset.name)) == 5
+    assert lake.scratch not in rules(alice, dataset.name)
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(lake: RucioLake, alice: LakeUser) -> None:
+    name = results(alice, 1)
+
+    done = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE", "--dry-run")
+
+    assert done.code == 0, done
+    path = alice.scratch / name / "part0" / "f0000.dat"
+    assert done.out == f"{path} -> user.alice:{name}/part0/f0000.dat in user.alice:{name}  file://localhost:0{path}\n"
+    assert not list(alice.client().list_dids(alice.scope, {"name": f"{name}*"}, did_type="all"))
+
+
+def test_spaces_and_umlauts_in_paths_travel_under_safe_names(lake: RucioLake, alice: LakeUser) -> None:
+    name = alice.name_of("run")
+    alice.write_scratch({f"{name}/my größe.dat": b"12"})
+
+    refused = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE")
+    done = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE", "--safe-names", "--wait")
+
+    assert refused.code == 2
+    assert r"a name in Rucio cannot have a space, \xdf, \xf6" in refused.err
+    assert done.code == 0, done
+    assert lake.path(lake.remote, alice.scope, f"{name}/my_gr__e.dat").read_bytes() == b"12"
+
+
+def test_an_empty_file_is_a_file(lake: RucioLake, alice: LakeUser) -> None:
+    name = alice.name_of("run")
+    alice.write_scratch({f"{name}/empty.dat": b""})
+
+    done = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE", "--wait")
+
+    assert done.code == 0, done
+    assert contents(alice, name) == {f"{name}/empty.dat": "00000001"}
+
+
+def test_an_empty_folder_is_nothing_to_upload(alice: LakeUser) -> None:
+    (alice.scratch / "empty").mkdir()
+
+    done = alice.datalake("upload", alice.scratch / "empty", "--qos", "SAFE")
+
+    assert (done.code, done.out) == (3, "")
+    assert f"There are no files in {alice.scratch / 'empty'}." in done.err
+
+
+def test_a_quota_that_does_not_suffice_is_said_before_anything_is_registered(bob: LakeUser) -> None:
+    name = bob.name_of("run")
+    bob.write_scratch({f"{name}/large.dat": bytes(2**21)})
+
+    done = bob.datalake("upload", bob.scratch / name, "--qos", "SAFE")
+
+    assert done.code == 5, done
+    assert "Your quota does not suffice for 2.1 MB: DESY-DCACHE has" in done.err
+    assert not list(bob.client().list_dids(bob.scope, {"name": f"{name}*"}, did_type="all"))
+
+
+def test_a_class_that_no_storage_is_of_is_not_found(alice: LakeUser) -> None:
+    done = alice.datalake("upload", alice.scratch / results(alice), "--qos", "GOLD")
+
+    assert done.code == 3
+    assert "No storage is of the class GOLD." in done.err
+    assert "SAFE (DESY-DCACHE)" in done.err
+
+
+def test_without_a_destination_it_asks_for_one(alice: LakeUser) -> None:
+    done = alice.datalake("upload", alice.scratch / results(alice))
+
+    assert done.code == 2
+    assert "Where are the data to go?" in done.err
+
+
+def test_a_refused_sign_in_is_one_sentence(alice: LakeUser) -> None:
+    name = results(alice)
+    alice.spoil_token("expired")
+
+    done = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE")
+
+    assert done.code == 4
+    assert "Traceback" not in done.err
+
+
+def test_ctrl_c_while_registering_keeps_what_was_done(alice: LakeUser) -> None:
+    name = results(alice, 1500)
+    command = ("upload", alice.scratch / name, "--qos", "SAFE", "--json")
+    running = alice.start_datalake(*command)
+    journal = Path(alice.environ["HOME"], ".local/state/datalake")
+    alice.lake.until(lambda: any('"registered"' in path.read_text() for path in journal.glob("*.jsonl")))
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate()
+
+    done = alice.datalake(*command)
+
+    assert running.returncode == 130, err
+    assert out == ""
+    assert "The same command goes on where this one stopped." in err
+    assert done.code == 0, done
+    assert len(contents(alice, name)) == 1500
+
+
+def test_no_room_for_the_journal_is_one_sentence_and_nothing_is_registered(alice: LakeUser, tmp_path: Path) -> None:
+    name = results(alice)
+    (tmp_path / "state").write_text("a file where the folder would be")
+
+    done = alice.datalake("upload", alice.scratch / name, "--qos", "SAFE", env={"XDG_STATE_HOME": f"{tmp_path}/state"})
+
+    assert done.code in {2, 3}, done
+    assert "Traceback" not in done.err
+    assert not list(alice.client().list_dids(alice.scope, {"name": f"{name}*"}, did_type="all"))
