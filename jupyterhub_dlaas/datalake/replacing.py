@@ -82,7 +82,7 @@ def way_to_end(client: Any, rule_id: str) -> Way:
     """What Rucio's policy lets the user do with this rule; asked without changing anything.
 
     Permissions come first at the server. A rule as its own successor is then refused as wrong input, and an update of
-    nothing is accepted, in every release and by every policy that permits them.
+    nothing is accepted, by every policy that permits them, since Rucio 1.30.
     """
     from rucio.common.exception import AccessDenied, InputValidationError
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.basket_service import BasketService, basket_service, entry
 from support.lake_user import LakeUser
+from test_rucio_tutorial import BLOCK, commands, pattern, short
 
 
 def put(user: LakeUser, service: BasketService, **fields: object) -> None:
@@ -33,7 +36,7 @@ def test_basket_is_listed_and_nothing_is_dropped(esap, alice):
     done = alice.datalake("basket")
     assert (done.code, done.err) == (0, "")
     assert [line.split(maxsplit=3) for line in done.out.splitlines()] == [
-        ["Basket", "Archive", "Connector", "What"],
+        ["BASKET", "ARCHIVE", "CONNECTOR", "WHAT"],
         ["esap", "rucio", "rucio", "user.alice:run-7"],
         ["esap", "zooniverse", "-", "not understood, its fields: archive, workflow"],
         ["esap", "astron_vo", "url", "https://vo.example.org/a.fits"],
@@ -156,3 +159,40 @@ def test_escape_sequences_of_an_item_reach_no_terminal(esap, alice):
     esap.items = [entry(archive="x", title="\x1b[31mred", url="https://a.example/\x1b]0;x")]
     done = alice.datalake("basket")
     assert (done.code, "\x1b" in done.out) == (0, False)
+
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "pages" / "how-to" / "basket.md"
+
+
+def named(user: LakeUser, name: str, n_files: int) -> None:
+    """A dataset of the name that the page has, with real files."""
+    dataset = user.make_dataset(n_files=n_files)
+    files = list(user.lake.root.list_files(dataset.scope, dataset.name))
+    user.lake.root.add_dataset(user.scope, name)
+    user.lake.root.attach_dids(user.scope, name, [{"scope": file["scope"], "name": file["name"]} for file in files])
+
+
+def test_every_command_of_the_how_to_prints_what_it_says(esap, alice):
+    named(alice, "crab", 2)
+    named(alice, "vela", 1)
+    esap.items = [
+        entry(archive="rucio", scope="user.alice", name="crab"),
+        entry(archive="rucio", record={"did": "user.alice:vela"}),
+        entry(archive="astron_vo", record={"access_url": "https://vo.example.org/image.fits"}),
+        entry(archive="zooniverse", project="galaxies"),
+    ]
+    ran = 0
+    for block in BLOCK.finditer(HOW_TO.read_text()):
+        for command, expected in commands(block["text"]) if block["kind"] == "console" else ():
+            done = subprocess.run(
+                ["bash", "-c", command],
+                env=alice.environ,
+                cwd=alice.workplace(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=120,
+            )
+            assert pattern(expected).fullmatch(short(alice, done.stdout)), f"$ {command}{done.stdout}"
+            ran += 1
+    assert ran == 5

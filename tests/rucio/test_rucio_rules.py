@@ -311,7 +311,7 @@ def test_rules_are_listed_with_their_state_in_words(alice):
     alice.datalake("make-available", dataset)
     done = alice.datalake("rules", dataset)
     heading, row = done.out.splitlines()
-    assert heading.split() == ["Rule", "Data", "Where", "State", "Kept"]
+    assert heading.split() == ["RULE", "DATA", "WHERE", "STATE", "KEPT"]
     assert f"{dataset}  EULAKE-1  2 files there  until " in row
 
 

@@ -125,7 +125,7 @@ def _list(found: list[tuple[str, Reference]], as_json: bool) -> None:
         rows = [
             (basket, one.item.archive, one.connector.name if one.connector else "-", one.title) for basket, one in found
         ]
-        table(("Basket", "Archive", "Connector", "What"), rows)
+        table(("BASKET", "ARCHIVE", "CONNECTOR", "WHAT"), rows)
 
 
 def _as_json(basket: str, reference: Reference) -> dict[str, Any]:

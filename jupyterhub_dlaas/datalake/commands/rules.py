@@ -115,7 +115,7 @@ def _show(client: Any, what: tuple[str, ...], state: str | None, as_json: bool) 
             where = rule.rse_expression if rule.copies == 1 else f"{rule.rse_expression} x {rule.copies}"
             yield rule.id, rule.did, where, words, until(rule.expires_at)
 
-    table(("Rule", "Data", "Where", "State", "Kept"), rows())
+    table(("RULE", "DATA", "WHERE", "STATE", "KEPT"), rows())
 
 
 def _change(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from support.basket_service import BasketService, basket_service, entry
 
 from jupyterhub_dlaas.datalake.basket import connectors, references
-from jupyterhub_dlaas.datalake.basket.connectors import GROUP
+from jupyterhub_dlaas.datalake.basket.connectors import GROUP, SERVICES
 from jupyterhub_dlaas.datalake.basket.items import item_of
 from jupyterhub_dlaas.datalake.basket.plain_url import candidates, url_of
 from jupyterhub_dlaas.datalake.basket.rucio import did_of
@@ -259,31 +260,46 @@ def test_item_data_that_is_no_string_is_taken_as_it_is():
     assert did_of(item_of({"item_data": {"did": "cta:dl1"}})) == DID("cta", "dl1")
 
 
-def test_connectors_of_other_packages_come_first(basket, tmp_path, monkeypatch):
-    (tmp_path / "galaxies.py").write_text(
-        "class Zooniverse:\n"
-        "    name = 'zooniverse'\n"
-        "    def takes(self, item): return item.archive == 'zooniverse'\n"
-        "    def title(self, item): return item.data['project']\n"
-        "    def dids(self, item, client): return []\n"
-    )
-    metadata = tmp_path / "galaxies-1.dist-info"
+def package(folder: Path, code: str, group: str, entry_point: str) -> None:
+    """Another package, installed in a folder of Python's path."""
+    (folder / "galaxies.py").write_text(code)
+    metadata = folder / "galaxies-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: galaxies\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(f"[{GROUP}]\nzooniverse = galaxies:Zooniverse\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry_point}\n")
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """A folder of Python's path."""
+    (tmp_path / "path").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    yield tmp_path / "path"
+    sys.modules.pop("galaxies", None)
+
+
+def test_connectors_of_other_packages_come_first(basket, path):
+    how_to = (Path(__file__).parents[3] / "docs" / "pages" / "how-to" / "basket.md").read_text()
+    code = how_to.partition("```python\n")[2].partition("```")[0]
+    package(path, code, GROUP, "zooniverse = galaxies:Zooniverse")
     assert [connector.name for connector in connectors()] == ["zooniverse", "rucio", "url"]
     assert read(basket)[3] == "galaxies"
 
 
-def test_connector_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
-    metadata = tmp_path / "broken-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(f"[{GROUP}]\nbroken = nowhere.at_all:Connector\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_connector_that_cannot_be_imported_is_named(path):
+    package(path, "", GROUP, "broken = galaxies:Connector")
     with pytest.raises(Failure, match="The basket connector broken"):
         connectors()
+
+
+def test_baskets_of_other_services_are_read_by_other_packages(path):
+    code = (
+        "from jupyterhub_dlaas.datalake.basket import Item\n"
+        "def items(basket, *, user):\n"
+        "    yield Item('rucio', {'did': f'user.{user}:run-7'})\n"
+    )
+    package(path, code, SERVICES, "shop = galaxies:items")
+    assert read(Basket("b", "B", "shop", "https://shop.example.org", None)) == ["user.alice:run-7"]
 
 
 def test_services_json_is_a_string_within_json(service):
