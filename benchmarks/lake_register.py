@@ -1,0 +1,188 @@
+"""Registering files that lie on a scratch area, beside what one would do by hand; and adler32 beside two others'.
+
+All three leave the same in the same real Rucio: replicas with size and adler32, in one dataset, with a rule. `rucio
+upload` is called for each file, as in a shell loop, for as many files as take some seconds; the rest is extrapolated.
+The plain script is what a person would write with Rucio's Python client and the largest requests that the server takes.
+Every one is a process of its own, Python's start included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import Row
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the lake of the tests
+
+FILES, BYTES, UPLOADED, ROUNDS = 5_000, 10_000, 100, 3
+LARGE = 2 << 30  # bytes
+SCRIPT = """
+import sys, zlib
+from pathlib import Path
+from rucio.client import Client
+
+folder, rse, prefix, dataset = Path(sys.argv[1]), *sys.argv[2:]
+client = Client()
+files = []
+for path in sorted(folder.rglob("*.dat")):
+    content = path.read_bytes()
+    files.append({"scope": "user.alice", "name": f"{folder.name}/{path.relative_to(folder)}", "bytes": len(content),
+                  "adler32": f"{zlib.adler32(content):08x}", "pfn": f"{prefix}{path}"})
+client.add_dataset("user.alice", dataset)
+for start in range(0, len(files), 900):
+    batch = files[start:start + 900]
+    client.add_replicas(rse, [dict(file) for file in batch])
+    client.attach_dids("user.alice", dataset, [{"scope": file["scope"], "name": file["name"]} for file in batch])
+client.add_replication_rule([{"scope": "user.alice", "name": dataset}], 1, rse)
+"""
+
+
+def rows(files: int = FILES, uploaded: int = UPLOADED, large: int = LARGE) -> list[Row]:
+    """Two rows for registering, two for adler32."""
+    return [*_registering(files, uploaded), *_summing(large)]
+
+
+def _registering(files: int, uploaded: int) -> list[Row]:
+    from support.lake_user import LakeUser
+    from support.rucio_lake import running_lake
+
+    with running_lake() as lake, tempfile.TemporaryDirectory(prefix="dlaas-bench-") as name:
+        alice = LakeUser(lake, "alice", Path(name) / "alice")
+        script = Path(name) / "script.py"
+        script.write_text(SCRIPT)
+        ours, plain = [], []
+        for round_ in range(ROUNDS):
+            # Turn about, so that neither always meets the fuller database.
+            both: list[tuple[list[float], Callable[[Path], list[str]]]] = [
+                (ours, lambda folder: ["datalake", "register", str(folder), "--rse", lake.scratch]),
+                (
+                    plain,
+                    lambda folder: [sys.executable, str(script), str(folder), lake.scratch, PREFIX, folder.name],
+                ),
+            ]
+            for seconds, command in both if round_ % 2 else reversed(both):
+                folder = _folder(alice, files)
+                seconds.append(_taken(alice, command(folder)))
+                assert len(list(lake.root.list_files(alice.scope, folder.name))) == files
+        loop = _uploaded(alice, uploaded) / uploaded * files
+    mine, other = statistics.median(ours), statistics.median(plain)
+    what = f"register {files:,} files of a dataset from scratch"
+    return [
+        Row(
+            what,
+            f"`rucio upload --register-after-upload` in a loop: {loop:.0f} s",
+            f"{mine:.1f} s",
+            f"{loop / mine:.0f} x",
+            ">= 20 x",
+            loop >= 20 * mine,
+        ),
+        Row(
+            "the same",
+            f"a plain script with `add_replicas`: {other:.1f} s",
+            f"{mine:.1f} s",
+            f"{other / mine:.2f} x",
+            ">= 1.0 x",
+            other >= mine,
+        ),
+    ]
+
+
+PREFIX = "file://localhost:0"
+
+
+def _folder(alice: Any, files: int) -> Path:
+    name = alice.name_of("bench")
+    content = os.urandom(BYTES)
+    for part in range(5):
+        (alice.scratch / name / f"part{part}").mkdir(parents=True)
+    for number in range(files):
+        path = alice.scratch / name / f"part{number % 5}" / f"f{number:06d}.dat"
+        path.write_bytes(number.to_bytes(8, "little") + content)
+    folder: Path = alice.scratch / name
+    return folder
+
+
+def _uploaded(alice: Any, files: int) -> float:
+    """Seconds of `rucio upload` for each of the files, to a storage that names files itself."""
+    lake, rse = alice.lake, "BENCH-USERDISK"
+    everything = {"read": 1, "write": 1, "delete": 1}
+    disk = alice.folder / "disk"
+    disk.mkdir()
+    lake.root.add_rse(rse, deterministic=True)
+    protocol = {"scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{disk}/"}
+    protocol |= {"impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": everything, "wan": everything}}
+    lake.root.add_protocol(rse, protocol)
+    lake.root.set_local_account_limit("alice", rse, 10**12)
+    dataset = f"{alice.scope}:{alice.name_of('loop')}"
+    folder = _folder(alice, files)
+    began = time.perf_counter()
+    for path in sorted(folder.rglob("*.dat")):
+        command = ["rucio", "upload", "--register-after-upload", "--rse", rse, "--scope", alice.scope]
+        _call(alice, [*command, dataset, str(path)])
+    taken = time.perf_counter() - began
+    assert len(list(lake.root.list_files(alice.scope, dataset.partition(":")[2]))) == files
+    return taken
+
+
+def _taken(alice: Any, command: list[str]) -> float:
+    began = time.perf_counter()
+    _call(alice, command)
+    return time.perf_counter() - began
+
+
+def _call(alice: Any, command: list[str]) -> None:
+    done = subprocess.run(command, env=alice.environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def _summing(size: int) -> list[Row]:
+    """Of a file in the page cache: what is compared is the summing, not the disk."""
+    from rucio.common.checksum import adler32 as rucio
+
+    from jupyterhub_dlaas.datalake.checksum import adler32
+
+    with tempfile.TemporaryDirectory(prefix="dlaas-bench-") as name:
+        path = Path(name) / "large"
+        block = os.urandom(1 << 24)
+        with path.open("wb") as file:
+            for _ in range(size >> 24):
+                file.write(block)
+        others: dict[str, tuple[Callable[[], object], str, float]] = {
+            "Rucio's own": (lambda: rucio(str(path)), ">= 1.0 x", 1.0)
+        }
+        if shutil.which("xrdadler32"):
+            others["`xrdadler32`"] = (lambda: _xrdadler32(path), ">= 0.83 x (within 1.2 x)", 1 / 1.2)
+        seconds: dict[str, list[float]] = {"ours": [], **{other: [] for other in others}}
+        for _ in range(ROUNDS):
+            for other, action in [("ours", lambda: adler32(path)), *((key, value[0]) for key, value in others.items())]:
+                began = time.perf_counter()
+                action()
+                seconds[other].append(time.perf_counter() - began)
+    mine = statistics.median(seconds["ours"])
+    return [
+        Row(
+            f"adler32 of {size / 1e9:.1f} GB",
+            f"{other}: {statistics.median(seconds[other]):.2f} s",
+            f"{mine:.2f} s",
+            f"{statistics.median(seconds[other]) / mine:.2f} x",
+            target,
+            statistics.median(seconds[other]) >= least * mine,
+        )
+        for other, (_, target, least) in others.items()
+    ]
+
+
+def _xrdadler32(path: Path) -> None:
+    """It keeps the sum in an attribute of the file, and would not read it a second time."""
+    for attribute in os.listxattr(path):
+        os.removexattr(path, attribute)
+    subprocess.run(["xrdadler32", str(path)], check=True, capture_output=True)
