@@ -74,19 +74,20 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _clean(args: argparse.Namespace) -> int:
     """Runs it, and writes the metrics whatever comes of it."""
     counts: Counts | None = None
-    status = 1
+    status, why = 1, ""
     try:
         counts = run(args, now=time.time())
         status = 1 if counts.failed else 0
     except NotAsked as error:
-        print(f"dlaas: {error.sentence()}", file=sys.stderr)
-        status = NOT_ASKED
+        status, why = NOT_ASKED, error.sentence()
+        print(f"dlaas: {why}", file=sys.stderr)
     finally:
         if args.metrics:
             ok, dry = status == 0, not args.yes
             scratch_metrics.write(args.metrics, path=args.path, rse=args.rse, counts=counts, dry_run=dry, ok=ok)
     if args.json:
-        print(json.dumps({"removed_for_real": args.yes, **asdict(counts)} if counts else {"error": "not asked"}))
+        done = asdict(counts) if counts else {}
+        print(json.dumps({"ok": status == 0, "error": why, "dry_run": not args.yes, **done}))
     elif counts:
         _tell(args, counts)
     return status

@@ -273,7 +273,7 @@ def test_json_is_for_scripts(operator: Operator, alice: LakeUser) -> None:
     alice.write_scratch({"a.dat": b"a" * 7})
     done = operator.dlaas("--yes", "--json")
     counts = json.loads(done.out)
-    assert (counts["removed"], counts["removed_bytes"], counts["removed_for_real"]) == (1, 7, True)
+    assert (counts["ok"], counts["dry_run"], counts["removed"], counts["removed_bytes"]) == (True, False, 1, 7)
 
 
 def test_nothing_old_means_no_long_question(operator: Operator, alice: LakeUser) -> None:
