@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,19 @@ _ALIVE_SECONDS = 10
 Answer = tuple[File, Path | None, str]
 
 
-def local_paths(client: Any, instance: Instance, files: Iterable[File]) -> Iterator[Answer]:
+def local_paths(
+    client: Any,
+    instance: Instance,
+    files: Iterable[File],
+    *,
+    patience_seconds: float = 0,
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[Answer]:
     """Each file with its path here, or with None and why not, in words, in the order given; any number in flat memory.
 
     A path is given for a file that is there with the size that Rucio has registered. On a deterministic storage Rucio
-    is asked about the missing ones alone. A Failure: nothing is mounted (USAGE), the mount is dead (UNREACHABLE).
+    is asked about the missing ones alone. A mount may show new files late: what Rucio has there is looked for again for
+    `patience_seconds` in all. A Failure: nothing is mounted (USAGE), the mount is dead (UNREACHABLE).
     """
     mount, rse = mounted(instance)
     if problem := problem_of(str(mount), limit_seconds=_ALIVE_SECONDS):
@@ -34,7 +43,14 @@ def local_paths(client: Any, instance: Instance, files: Iterable[File]) -> Itera
     storage = _Storage(client, rse, mount, instance.path_begins_at)
     with looking() as looker:
         for batch in batches(files, _AT_ONCE):
-            yield from storage.answers(batch, looker)
+            answers = list(storage.answers(batch, looker))
+            delay = 1.0
+            while patience_seconds > 0 and any(not can_be_brought(why) for _, _, why in answers):
+                pause(delay)
+                patience_seconds -= delay
+                delay *= 1.5
+                answers = list(storage.answers(batch, looker))
+            yield from answers
 
 
 def mounted(instance: Instance) -> tuple[Path, str]:

@@ -21,6 +21,8 @@ from rucio.client.client import Client
 from rucio.common.utils import parse_response
 from urllib3.exceptions import NewConnectionError  # type: ignore[import-untyped,unused-ignore]
 
+from jupyterhub_dlaas.datalake.advice import ADVICE
+from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lake import Instance, Lake
 from jupyterhub_dlaas.datalake.token_file import TokenFile, refusal
 
@@ -180,15 +182,20 @@ class LakeClient(Client):  # type: ignore[misc]
             super()._BaseClient__get_token()
         return self.auth_token not in {"", refused}
 
-    def _refusal(self, token: str) -> Exception:
+    def _refusal(self, token: str) -> Failure:
         return refusal(self._instance.display_name, self._instance.token, token)
 
 
 def _parsed(lines: SpooledTemporaryFile[bytes]) -> Iterator[Any]:
     with lines:
         for line in lines:
-            if line.strip():
-                yield parse_response(line)
+            if not line.strip():
+                continue
+            try:
+                entry = parse_response(line)
+            except ValueError as error:
+                raise Failure("Rucio's answer broke off.", ADVICE["unreachable"], Code.UNREACHABLE) from error
+            yield entry
 
 
 def _credentials(auth_type: str, environ: Mapping[str, str]) -> dict[str, str] | None:

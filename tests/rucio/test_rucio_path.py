@@ -203,6 +203,24 @@ def test_function_gives_answers_in_the_order_of_the_files(alice: LakeUser, here:
     assert [path is not None for _, path, _ in answers] == [True, False, True]
 
 
+def test_mount_that_shows_a_file_late_is_waited_for(alice: LakeUser, lake: RucioLake, here: DID):
+    rucio, instance = client(environ=alice.environ), load(alice.environ).instance()
+    path = lake.path(lake.mounted, here.scope, f"{here.name}.00000")
+    hidden = path.rename(path.with_suffix(".hidden"))
+    file = File(DID(here.scope, path.name), 1000, None, None)
+    ((_, found, _),) = local_paths(rucio, instance, [file], patience_seconds=5, pause=lambda _: hidden.rename(path))
+    assert found == path
+
+
+def test_mount_that_never_shows_it_is_not_waited_for_without_end(alice: LakeUser, lake: RucioLake, here: DID):
+    rucio, instance = client(environ=alice.environ), load(alice.environ).instance()
+    lake.path(lake.mounted, here.scope, f"{here.name}.00000").unlink()
+    file = File(DID(here.scope, f"{here.name}.00000"), 1000, None, None)
+    waited: list[float] = []
+    ((_, found, _),) = local_paths(rucio, instance, [file], patience_seconds=5, pause=waited.append)
+    assert (found, sum(waited) < 10) == (None, True)
+
+
 def test_function_says_that_nothing_is_mounted(alice: LakeUser):
     alice.change_instance(mount=None)
     rucio, instance = client(environ=alice.environ), load(alice.environ).instance()

@@ -6,6 +6,8 @@ import click
 
 from jupyterhub_dlaas.datalake.console import command_errors, instance_option, json_option
 
+_MOUNT_SECONDS = 20  # until a mount shows what was just brought to its storage
+
 
 @click.command()
 @click.argument("dids", metavar="DID...", nargs=-1, required=True)
@@ -56,6 +58,6 @@ def command(dids: tuple[str, ...], wait: bool, partial: bool, null: bool, instan
         known = list(wanted)
         wait_and_show(rucio, ask(rucio, chosen, known))
         wanted = iter(known)
-    answers = local_paths(rucio, chosen, files(rucio, wanted))
+    answers = local_paths(rucio, chosen, files(rucio, wanted), patience_seconds=_MOUNT_SECONDS if wait else 0)
     again = "" if wait else "datalake path --wait " + (dids[0] if len(dids) == 1 else "DID...")
     print_paths(answers, again=again, partial=partial, null=null, as_json=as_json)

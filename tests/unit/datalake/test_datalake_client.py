@@ -205,6 +205,14 @@ def test_long_list_is_taken_from_the_server_before_it_is_read(environ, server):
     assert [entry["name"] for entry in listed] == ["n0", "n1", "n2"]
 
 
+def test_list_that_breaks_off_is_unreachable(environ, server):
+    lines = b'{"scope": "s", "name": "a"}\n{"scope": "s", "na'
+    server.script = [Says(body=lines, headers={"Content-Type": "application/x-json-stream"})]
+    with pytest.raises(Failure, match="broke off") as caught:
+        list(client(environ=environ).list_dids("s", [{"name": "*"}]))
+    assert caught.value.code is Code.UNREACHABLE
+
+
 def test_nothing_of_another_instance_in_rucio_cfg_is_taken(environ, server, tmp_path, monkeypatch):
     (tmp_path / "home" / "etc").mkdir(parents=True)
     cfg = (
