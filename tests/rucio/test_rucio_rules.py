@@ -21,6 +21,7 @@ from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lake import load
 from jupyterhub_dlaas.datalake.rules import ask, make_available, wait_for
+from jupyterhub_dlaas.datalake.waiting import states
 
 
 def rules_of(user: LakeUser, did: DID, rse: str | None = None) -> list[dict]:
@@ -101,6 +102,19 @@ def test_without_waiting_the_state_is_said(alice):
     dataset = alice.make_dataset(n_files=2)
     done = alice.datalake("make-available", dataset, "--no-wait")
     assert (done.code, "of 2 files there" in done.out or "2 files there" in done.out) == (0, True), done
+
+
+def test_many_rules_are_looked_at_in_one_list_whoevers_they_are(lake, alice):
+    dataset = alice.make_dataset(n_files=25)
+    names = [f"{dataset}.{number:05d}" for number in range(25)]
+    done = alice.datalake("make-available", *names)
+    assert (done.code, len(done.out.splitlines())) == (0, 25), done
+    (of_root,) = lake.root.list_did_rules(dataset.scope, dataset.name)
+    mine = [rule["id"] for name in names for rule in rules_of(alice, DID(alice.scope, name.partition(":")[2]))]
+    with through(alice) as proxy:
+        found = states(connect(environ=alice.environ), [*mine, of_root["id"]])
+        assert len([line for line in proxy.requests if line.startswith("GET /rules")]) == 2
+    assert (len(found), found[of_root["id"]].account) == (26, "root")
 
 
 def test_two_terminals_at_once_make_one_rule(alice):
