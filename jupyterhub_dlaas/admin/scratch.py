@@ -16,6 +16,7 @@ from jupyterhub_dlaas.admin import hub_config, scratch_metrics
 from jupyterhub_dlaas.admin.scratch_area import Area
 from jupyterhub_dlaas.admin.scratch_clean import Counts, Rules, Tell, clean
 from jupyterhub_dlaas.admin.scratch_rucio import NotAsked, Replicas
+from jupyterhub_dlaas.admin.scratch_uploads import Uploads, uploads
 
 EXAMPLES = """examples:
   dlaas scratch clean --path /var/scratch --rse ESCAPE-SCRATCHDISK --older-than 30d          what would go
@@ -64,6 +65,18 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="N",
         help="folders so deep are never removed, though empty; default: 1, as users' own folders may be mounted",
     )
+    cleaned.add_argument(
+        "--journals",
+        metavar="PATTERN",
+        help="where journals of uploads are, such as '/home/{user}/.local/state/datalake', with the name of a user's own "
+        "folder in FOLDER for {user}: what an unfinished upload names is spared",
+    )
+    cleaned.add_argument(
+        "--seen-as",
+        default="/scratch",
+        metavar="PATH",
+        help="where users' servers have their own folder, as journals name it; default: %(default)s",
+    )
     cleaned.add_argument("--yes", action="store_true", help="remove; without it, only what would go is said")
     cleaned.add_argument("--summary", action="store_true", help="do not print each path")
     cleaned.add_argument("--metrics", metavar="FILE", help="write the numbers for Prometheus, as a textfile (*.prom)")
@@ -97,9 +110,17 @@ def run(args: argparse.Namespace, *, now: float) -> Counts:
     """One cleaning as the options say. Raises NotAsked; ConfigError for a folder that cannot be opened."""
     with hub_config.quiet(), contextlib.closing(Area(args.path)) as area:
         rucio = Replicas(args.rse, args.rse_path)
-        rules = Rules(now - args.older_than, args.keep_levels)
+        before = now - args.older_than
+        rules = Rules(before, args.keep_levels, _uploads(args, area, before))
         quiet = args.summary or args.json
         return clean(area, rucio, rules, remove=args.yes, tell=Tell(_hush if quiet else _gone, _failed))
+
+
+def _uploads(args: argparse.Namespace, area: Area, before: float) -> Uploads:
+    if not args.journals:
+        return Uploads()
+    users = [entry.name for entry in area.entries(b"") if entry.kind == "folder"]
+    return uploads(args.journals, users, area=area.path, seen_as=args.seen_as, since=before)
 
 
 def _gone(path: bytes, number: int | None) -> None:
@@ -131,7 +152,7 @@ def _tell(args: argparse.Namespace, counts: Counts) -> None:
         ("looked at", counts.files, None, f"in {counts.folders:,} folders"),
         ("used since", counts.young, counts.young_bytes, "kept"),
         ("known to Rucio", counts.known, counts.known_bytes, "kept"),
-        ("spared", counts.spared, None, "journals of uploads, and what is no file"),
+        ("spared", counts.spared, None, "being uploaded, or no file"),
         ("changed", counts.changed, None, "while this ran: kept"),
         ("failed", counts.failed, None, "could not be read or removed, see above"),
         ("missing", counts.missing, None, "known to Rucio, and not there: tell its managers"),

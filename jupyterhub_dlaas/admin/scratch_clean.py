@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from jupyterhub_dlaas.admin.scratch_area import Area, Entry
+from jupyterhub_dlaas.admin.scratch_area import Area, Entry, join
 from jupyterhub_dlaas.admin.scratch_notes import Notes
 from jupyterhub_dlaas.admin.scratch_rucio import NotAsked
+from jupyterhub_dlaas.admin.scratch_uploads import Uploads
 from jupyterhub_dlaas.datalake.journal import SUFFIX as JOURNAL
 
 _BATCH = 500
@@ -31,9 +32,10 @@ class Known(Protocol):
 class Counts:
     """Files, folders and bytes by what became of them. In a dry run `removed` is what would be.
 
-    `young`: used since; `known`: Rucio has a replica there; `spared`: journals of uploads, and what is neither file nor
-    link nor folder; `changed`: not what it was any more when it was to be removed, or registered meanwhile; `failed`:
-    the system did not let it be read or removed; `missing`: replicas that Rucio knows here and that are not there.
+    `young`: used since; `known`: Rucio has a replica there; `spared`: being uploaded, a journal of uploads, or neither
+    file nor link nor folder; `changed`: not what it was any more when it was to be removed, or registered meanwhile;
+    `failed`: the system did not let it be read or removed; `missing`: replicas that Rucio knows here and that are not
+    there.
     """
 
     files: int = 0
@@ -53,10 +55,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Rules:
-    """What may go: files not used since `before` (epoch seconds), and folders more than `keep_levels` deep."""
+    """What may go: files not used since `before` (epoch seconds), and folders more than `keep_levels` deep.
+
+    What `uploads` has is spared.
+    """
 
     before: float
     keep_levels: int = 1
+    uploads: Uploads = field(default_factory=Uploads)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def _look(area: Area, notes: Notes, rules: Rules, counts: Counts, tell: Tell) ->
             for entry in area.entries(folder.path):
                 if entry.kind == "folder":
                     notes.add_folder(folder, entry)
-                elif _stays(entry, rules, counts):
+                elif _stays(folder.path, entry, rules, counts):
                     stays = True
                 else:
                     old.append(entry)
@@ -117,15 +123,17 @@ def _look(area: Area, notes: Notes, rules: Rules, counts: Counts, tell: Tell) ->
             notes.stays(folder.id)
 
 
-def _stays(entry: Entry, rules: Rules, counts: Counts) -> bool:
+def _stays(folder: bytes, entry: Entry, rules: Rules, counts: Counts) -> bool:
     counts.files += 1
     if entry.kind == "other" or entry.name.endswith(JOURNAL.encode()):
         counts.spared += 1
-        return True
-    if entry.used_at >= rules.before:
+    elif entry.used_at >= rules.before:
         counts.young, counts.young_bytes = counts.young + 1, counts.young_bytes + entry.size
-        return True
-    return False
+    elif rules.uploads.has(join(folder, entry.name)):
+        counts.spared += 1
+    else:
+        return False
+    return True
 
 
 def _compare(area: Area, notes: Notes, rucio: Known, counts: Counts) -> None:

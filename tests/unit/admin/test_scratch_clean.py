@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import socket
 import time
@@ -14,6 +16,9 @@ import pytest
 from jupyterhub_dlaas.admin.scratch_area import Area
 from jupyterhub_dlaas.admin.scratch_clean import Counts, Rules, Tell, clean
 from jupyterhub_dlaas.admin.scratch_rucio import NotAsked
+from jupyterhub_dlaas.admin.scratch_uploads import Uploads, uploads
+from jupyterhub_dlaas.datalake.journal import SUFFIX
+from jupyterhub_dlaas.errors import ConfigError
 
 
 class Knows:
@@ -47,13 +52,21 @@ class Scratch:
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(b"x" * 10)
 
-    def clean(self, rucio: Knows | None = None, *, remove: bool = True, days: float = 40, levels: int = 1) -> Counts:
+    def clean(
+        self,
+        rucio: Knows | None = None,
+        *,
+        remove: bool = True,
+        days: float = 40,
+        levels: int = 1,
+        spare: Uploads | None = None,
+    ) -> Counts:
         tell = Tell(
             lambda path, size: self.gone.append(os.fsdecode(path)),
             lambda path, why: self.failed.append(f"{os.fsdecode(path)}: {why}"),
         )
         with contextlib.closing(Area(str(self.folder))) as area:
-            rules = Rules(time.time() + (days - 30) * 86400, levels)
+            rules = Rules(time.time() + (days - 30) * 86400, levels, spare or Uploads())
             return clean(area, rucio or Knows(), rules, remove=remove, tell=tell)
 
     def left(self) -> set[str]:
@@ -305,3 +318,66 @@ def test_what_is_mounted_inside_is_not_entered(scratch: Scratch, tmp_path: Path,
         assert (point / "precious").exists()
     finally:
         subprocess.run(["umount", str(point)], check=True)
+
+
+# ---- uploads that are not done
+
+
+def journal(home: Path, *paths: str) -> Path:
+    file = home / f".local/state/datalake/upload-1{SUFFIX}"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"version": 1, "command": "upload", "paths": paths}) + '\n{"fact": "x"}\n')
+    return file
+
+
+def open_uploads(scratch: Scratch, homes: Path, *, days: float = 10) -> Uploads:
+    return uploads(
+        f"{homes}/{{user}}/.local/state/datalake",
+        [b"alice", b"bob"],
+        area=str(scratch.folder),
+        seen_as="/scratch",
+        since=time.time() + (days - 30) * 86400,
+    )
+
+
+def test_what_an_open_upload_names_is_spared_for_its_user_alone(scratch: Scratch, tmp_path: Path) -> None:
+    scratch.put("alice/run/a.dat", "alice/run7", "alice/other.dat", "bob/run/b.dat")
+    journal(tmp_path / "homes/alice", "/scratch/run", "/etc")
+    counts = scratch.clean(spare=open_uploads(scratch, tmp_path / "homes"))
+    assert scratch.left() == {"alice/", "alice/run/", "alice/run/a.dat", "bob/"}
+    assert (counts.spared, counts.removed) == (1, 3)
+
+
+@pytest.mark.parametrize("path", ["/scratch", "{area}/alice", "{area}/alice/run", "/scratch/run/a.dat"])
+def test_paths_in_journals_are_those_that_users_see(scratch: Scratch, tmp_path: Path, path: str) -> None:
+    journal(tmp_path / "homes/alice", path.format(area=scratch.folder))
+    assert open_uploads(scratch, tmp_path / "homes").has(b"alice/run/a.dat")
+
+
+@pytest.mark.parametrize("path", ["/scratch2/run", "/scratch/ru", "{area}/bob/run", "/", "run"])
+def test_other_paths_spare_nothing(scratch: Scratch, tmp_path: Path, path: str) -> None:
+    journal(tmp_path / "homes/alice", path.format(area=scratch.folder))
+    assert not open_uploads(scratch, tmp_path / "homes").has(b"alice/run/a.dat")
+
+
+def test_an_old_journal_counts_while_its_upload_runs(scratch: Scratch, tmp_path: Path) -> None:
+    file = journal(tmp_path / "homes/alice", "/scratch/run")
+    assert not open_uploads(scratch, tmp_path / "homes", days=40).has(b"alice/run/a.dat")
+    with file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert open_uploads(scratch, tmp_path / "homes", days=40).has(b"alice/run/a.dat")
+
+
+def test_what_is_no_journal_is_not_waited_for(scratch: Scratch, tmp_path: Path) -> None:
+    folder = tmp_path / "homes/alice/.local/state/datalake"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / f"pipe{SUFFIX}")
+    (folder / f"link{SUFFIX}").symlink_to("/etc/passwd")
+    (folder / f"deep{SUFFIX}").write_text("[" * 100_000)
+    (folder / f"cut{SUFFIX}").write_text('{"paths": ["/scr')
+    assert not open_uploads(scratch, tmp_path / "homes").has(b"alice/run/a.dat")
+
+
+def test_a_pattern_has_to_say_where_the_user_belongs() -> None:
+    with pytest.raises(ConfigError, match=r"\{user\}"):
+        uploads("/home/*/state", [], area="/a", seen_as="/scratch", since=0)
