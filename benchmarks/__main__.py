@@ -12,7 +12,17 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import agent_memory, cluster, hub, iam_requests, lake_memory, lake_path, lake_register, options
+from benchmarks import (
+    agent_memory,
+    cluster,
+    hub,
+    iam_requests,
+    lake_download,
+    lake_memory,
+    lake_path,
+    lake_register,
+    options,
+)
 from benchmarks.rows import Row, table
 
 NEED_A_CLUSTER: dict[str, Callable[[], list[Row]]] = {
@@ -29,6 +39,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "iam": iam_requests.rows,
     "agent": agent_memory.rows,
     "lake-path": lake_path.rows,
+    "lake-download": lake_download.rows,
     "lake-memory": lake_memory.rows,
     "lake-register": lake_register.rows,
 }
