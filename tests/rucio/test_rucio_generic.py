@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.lake_user import LakeUser
-from support.rucio_lake import RucioLake, running_lake
+from support.rucio_lake import POLICIES, POLICY, RucioLake, running_lake
 from support.scratch_steps import refused, register, rule_to
 
 
@@ -43,3 +47,21 @@ def test_a_lifetime_from_the_beginning_does_not_wait_for_the_other_copy(generic:
     (user.scratch / "b.dat").rename(user.scratch / "hidden")
     rule_to(user, generic.remote, dataset)
     generic.gone(old)
+
+
+def test_rucio_does_not_start_with_a_package_made_for_another_release(generic: RucioLake, tmp_path: Path) -> None:
+    package = shutil.copytree(POLICIES / POLICY, tmp_path / POLICY, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__init__.py").write_text('SUPPORTED_VERSION = [">=99"]\n')
+    ended = subprocess.run(
+        [sys.executable, "-c", "import rucio.core.permission"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(tmp_path),
+            "RUCIO_CONFIG": str(generic.settings.cfg),
+            "RUCIO_POLICY_PACKAGE": POLICY,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert "PolicyPackageVersionError" in ended.stderr

@@ -161,3 +161,17 @@ def test_a_corrupt_source_is_never_ok(lake: RucioLake, alice: LakeUser) -> None:
 
 def did_of(did: object) -> list[str]:
     return str(did).split(":")
+
+
+def test_who_may_register_at_a_scratch_rse_reaches_every_file_below_its_prefix(
+    lake: RucioLake, alice: LakeUser, bob: LakeUser
+) -> None:
+    # A limit of Rucio, whose permission to add replicas is not told which paths they are; transfers and the reaper work
+    # with rights of their own. So a scratch RSE is for people who may reach each other's files there.
+    (path,) = alice.write_scratch({"hers.dat": b"secret"})
+    name = bob.name_of("file")
+    pfn = f"file://localhost{path}"
+    bob.client().add_replicas(
+        lake.scratch, [{"scope": bob.scope, "name": name, "bytes": 6, "adler32": "08a3028a", "pfn": pfn}]
+    )
+    assert lake.path(lake.scratch, bob.scope, name) == path

@@ -21,7 +21,7 @@ from rucio.client import Client
 
 from jupyterhub_dlaas.demo.iam import StandInIAM
 from jupyterhub_dlaas.demo.lake import config
-from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, POLICY_PACKAGE, REMOTE_RSE, SCRATCH_RSE, Account, Lake
+from jupyterhub_dlaas.demo.lake.config import MOUNTED_RSE, REMOTE_RSE, SCRATCH_RSE, Account, Lake
 from support.ports import free_port
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ environments:
 """
 SMALL_QUOTA = 2**20  # bob's at DESY-DCACHE, in bytes
 PEOPLE = ("alice", "bob")
+POLICIES = Path(__file__).parents[2] / "config" / "rucio"  # where sites take the package from
+POLICY = "dlaas_policy"
 
 
 class BackgroundIAM:
@@ -188,7 +190,7 @@ def client_of(folder: Path, url: str, account: str, **settings: Any) -> Client:
 
 
 @contextmanager
-def running_lake(*, policy: str = POLICY_PACKAGE, samples: bool = False) -> Iterator[RucioLake]:
+def running_lake(*, policy: str = POLICY, samples: bool = False) -> Iterator[RucioLake]:
     """Starts IAM, Rucio and its daemons in a new folder; ends and removes everything. Takes about 8 seconds."""
     # Directly below the system's folder for temporary files: Rucio's paths are long enough already.
     with tempfile.TemporaryDirectory(prefix="rucio-lake-", ignore_cleanup_errors=True) as name:
@@ -197,7 +199,9 @@ def running_lake(*, policy: str = POLICY_PACKAGE, samples: bool = False) -> Iter
         try:
             settings = lake_settings(folder, iam, policy, samples)
             config.write(settings)
-            environment = config.environment(settings, {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": name})
+            path = os.pathsep.join([str(POLICIES), *filter(None, [os.environ.get("PYTHONPATH")])])
+            base = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, "TMPDIR": name}
+            environment = config.environment(settings, base)
             run_once(folder, environment, "jupyterhub_dlaas.demo.lake.bootstrap")
             with (
                 process(folder / "rucio.log", config.server_command(settings, sys.executable), environment),
