@@ -199,7 +199,16 @@ def _parsed(lines: SpooledTemporaryFile[bytes]) -> Iterator[Any]:
 
 
 def _credentials(auth_type: str, environ: Mapping[str, str]) -> dict[str, str] | None:
-    """The proxy where grid tools look for it; rucio-clients fail with a KeyError where there is none."""
+    """The proxy where grid tools look for it; rucio-clients fail with a KeyError where there is none.
+
+    A Failure (REFUSED) for a sign-in by password: a server holds none.
+    """
+    if auth_type == "userpass":
+        raise Failure(
+            "This server signs in to Rucio with a password, which datalake does not have.",
+            "Choose another sign-in with: datalake auth",
+            Code.REFUSED,
+        )
     if auth_type != "x509_proxy":
         return None
     usual = f"/tmp/x509up_u{os.geteuid()}"  # noqa: S108  the name that grid tools have agreed on

@@ -247,6 +247,13 @@ def test_missing_proxy_is_a_failure_with_its_remedy(environ, server):
     assert caught.value.code is Code.REFUSED
 
 
+def test_password_is_not_asked_for(environ, server):
+    write_lake(Path(environ["DLAAS_DIR"]), server.url, auth_type="userpass", instance={"token": None})
+    with pytest.raises(Failure, match="datalake auth") as caught:
+        client(environ=environ)
+    assert caught.value.code is Code.REFUSED
+
+
 def test_proxy_signs_in_and_signs_in_again_and_keeps_no_token_file(environ, server, tmp_path, monkeypatch):
     (tmp_path / "proxy").write_text("not looked into over plain HTTP")
     write_lake(Path(environ["DLAAS_DIR"]), server.url, auth_type="x509_proxy", instance={"token": None})
