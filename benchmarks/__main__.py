@@ -42,6 +42,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "lake-download": lake_download.rows,
     "lake-memory": lake_memory.rows,
     "lake-register": lake_register.rows,
+    "lake-register-memory": lake_register_memory.rows,
 }
 
 
