@@ -21,6 +21,7 @@ from benchmarks import (
     lake_memory,
     lake_path,
     lake_register,
+    lake_register_memory,
     options,
 )
 from benchmarks.rows import Row, table
