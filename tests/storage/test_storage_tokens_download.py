@@ -15,7 +15,16 @@ import pytest
 from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.datalake.failure import Code
 from storage.lake import StorageUser
-from storage.layout import SITE_A, SITE_B, SITE_T, SITE_T_HTTPS, STORAGE_AUDIENCE, STORAGE_SCOPES
+from storage.layout import (
+    SITE_A,
+    SITE_B,
+    SITE_T,
+    SITE_T_HTTPS,
+    STORAGE_AUDIENCE,
+    STORAGE_SCOPES,
+    TOKEN_HTTPS_USERDISK,
+    TOKEN_USERDISK,
+)
 from storage.plane import Lab
 
 BOTH = pytest.mark.parametrize("rse", [SITE_T, SITE_T_HTTPS])
@@ -215,3 +224,48 @@ def test_ctrl_c_in_the_middle_of_a_file_leaves_nothing_half(
         os.kill(server, signal.SIGCONT)
     assert (running.returncode, "Interrupted" in said) in {(Code.INTERRUPTED, True), (0, False)}
     assert [name for name in here(there) if name.startswith(".")] == []
+
+
+PANEL = """
+import json, os, sys
+from types import SimpleNamespace
+from jupyterhub_dlaas.datalake import rucio_tokens
+assert rucio_tokens.install() == ""
+config = json.load(open(os.environ["JUPYTER_CONFIG_PATH"].split(":")[0] + "/jupyter_server_config.json"))
+(instance,) = config["RucioConfig"]["instances"]
+panel = SimpleNamespace(instance_config=instance, base_url=instance["rucio_base_url"], auth_type="oidc",
+                        auth_url=instance["rucio_auth_url"], auth_config={"account": "alice"})
+"""
+
+
+def panels_child(person: StorageUser, code: str) -> subprocess.CompletedProcess[str]:
+    """What rucio-jupyterlab runs in a process of its own, run in one."""
+    command = [sys.executable, "-c", PANEL + code]
+    return subprocess.run(command, env=person.environ, cwd=person.workplace(), capture_output=True, text=True)
+
+
+@BOTH
+def test_the_rucio_panel_downloads_from_storage_with_its_own_token(alice: StorageUser, rse: str) -> None:
+    did = alice.make_dataset(1, 4000, rse)
+    code = f"""
+from rucio_jupyterlab.rucio.download import RucioFileDownloader
+RucioFileDownloader.start_download_target("lake", "{did}", panel)
+print(RucioFileDownloader.get_dest_folder("lake", "{did}"))
+"""
+    done = panels_child(alice, code)
+    place = Path(done.stdout.split()[-1])
+    assert (place / ".donefile").exists(), done.stderr[-2000:]
+    assert [path.stat().st_size for path in place.rglob(f"{did.name}.*")] == [4000]
+
+
+@pytest.mark.parametrize("rse", [TOKEN_USERDISK, TOKEN_HTTPS_USERDISK])
+def test_the_rucio_panel_uploads_to_storage_with_its_own_token(alice: StorageUser, tmp_path: Path, rse: str) -> None:
+    name = alice.name_of("panel")
+    (tmp_path / name).write_bytes(b"a result")
+    code = f"""
+from rucio_jupyterlab.rucio.upload import RucioFileUploader
+RucioFileUploader.start_upload_target("lake", panel, {str(tmp_path / name)!r}, "{rse}", "{alice.scope}")
+"""
+    done = panels_child(alice, code)
+    print(done.stderr)
+    assert alice.lake.path(rse, alice.scope, name).read_bytes() == b"a result"
