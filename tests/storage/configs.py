@@ -55,8 +55,8 @@ xrootd.chksum max 2 adler32
 
 _ORIGIN = """\
 all.export /
-# A third-party copy: the destination runs this program, which reads from the source.
-ofs.tpc ttl 60 60 xfr 64 pgm /usr/bin/xrdcp --server
+# A third-party copy: the destination runs this program, which reads from the source. `ttl`: see `tpc.py`.
+ofs.tpc ttl 5 5 xfr 64 pgm /usr/bin/xrdcp --server
 """
 
 _CACHE = """\

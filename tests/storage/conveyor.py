@@ -25,7 +25,7 @@ from storage.tpc import third_party_copy
 
 log = logging.getLogger("conveyor")
 
-AT_ONCE = 48  # xrdcp looks every 2.5 s whether a third-party copy has ended: hardly any of them does something
+AT_ONCE = 24  # xrdcp looks every 2.5 s whether a third-party copy has ended: hardly any of them does something
 _copying = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="copy")
 
 

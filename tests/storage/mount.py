@@ -26,6 +26,7 @@ def mount_daemon(layout: Layout, environment: Mapping[str, str]) -> Daemon:
         folder=layout.folder,
         log=layout.logs / "mount.log",
         ready=lambda daemon: is_mounted(layout.mount),
+        names=True,  # mounted in a namespace of its own nobody else would see it
         limit_seconds=20,
     )
 

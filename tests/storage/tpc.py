@@ -7,6 +7,10 @@ import subprocess
 from urllib.parse import urlsplit
 
 LIMIT_SECONDS = 300
+ATTEMPTS = 4
+# When many copies begin in the same moment a source server (5.5.3) sometimes forgets that the client has announced the
+# destination, lets it wait for the time of `ofs.tpc ttl`, and says this.
+FORGOTTEN = "tpc authorization expired"
 
 
 def third_party_copy(source: str, destination: str, size: int, adler32: str | None) -> str:
@@ -16,7 +20,10 @@ def third_party_copy(source: str, destination: str, size: int, adler32: str | No
     (5.5.3): bad bytes would stay at the destination.
     """
     expected = ["--cksum", f"adler32:{adler32}"] if adler32 else []
-    problem = _run("xrdcp", "--force", "--nopbar", "--tpc", "only", *expected, source, destination)
+    for _ in range(ATTEMPTS):
+        problem = _run("xrdcp", "--force", "--nopbar", "--tpc", "only", *expected, source, destination)
+        if FORGOTTEN not in problem:
+            break
     problem = problem or difference(destination, size, adler32)
     if problem:
         remove(destination)
