@@ -79,6 +79,8 @@ def ask(instance: RucioInstance) -> list[RSE]:
             timeout=60,
         )
         return list(_rses(client))
+    except EOFError as error:  # it asked for a code that nobody can type
+        raise RucioNotAsked("It does not accept your sign-in.", hint="Your rucio.cfg (RUCIO_HOME) has to.") from error
     except Exception as error:
         failure = failure_of(error)
         if failure is None:

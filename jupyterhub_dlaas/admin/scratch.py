@@ -68,8 +68,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     cleaned.add_argument(
         "--journals",
         metavar="PATTERN",
-        help="where journals of uploads are, such as '/home/{user}/.local/state/datalake', with the name of a user's own "
-        "folder in FOLDER for {user}: what an unfinished upload names is spared",
+        help="where journals of uploads are, such as '/home/{user}/.local/state/datalake', with {user} for the name of "
+        "a user's own folder in FOLDER: what an unfinished upload names is spared",
     )
     cleaned.add_argument(
         "--seen-as",

@@ -19,6 +19,7 @@ from jupyterhub_dlaas.errors import DLaaSError
 
 _BATCH = 500
 _SAMPLE = 1000
+_QUICK_SECONDS = 3.0
 # How far the clocks of Rucio and of this machine may differ.
 _SKEW_SECONDS = 600
 
@@ -40,16 +41,20 @@ class Replicas:
         if not self._prefixes:
             raise NotAsked(f"The RSE {rse} has no protocol, so Rucio cannot say where its files are.")
         self._asked_at = 0.0
+        self._took_seconds = 0.0
         self.elsewhere: list[bytes] = []
         """Some paths, below the RSE's prefix, that are not below `rse_path`."""
 
     def paths(self) -> Iterator[tuple[bytes, ...]]:
         """Every path, relative to `rse_path`: as Rucio has it and, where it has escapes, with those undone, too."""
         self._asked_at = time.time()
-        return self._of([{"name": "*"}])
+        yield from self._of([{"name": "*"}])
+        self._took_seconds = time.time() - self._asked_at
 
     def newer_paths(self) -> Iterator[tuple[bytes, ...]]:
-        """Those of DIDs that were made since the last question."""
+        """What came new since the last question: at least of DIDs that were made since, where it is quick of all."""
+        if self._took_seconds < _QUICK_SECONDS:
+            return self.paths()
         since = datetime.fromtimestamp(self._asked_at - _SKEW_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self._asked_at = time.time()
         return self._of([{"name": "*", "created_after": since}])
@@ -94,17 +99,18 @@ class Replicas:
 
     def _relative(self, pfn: str) -> Iterator[tuple[bytes, ...]]:
         parts = _parts(urlsplit(pfn).path)
-        prefix = next((each for each in self._prefixes if tuple(parts[: len(each)]) == each), None)
-        if prefix is None:
+        tails = [parts[len(prefix) :] for prefix in self._prefixes if tuple(parts[: len(prefix)]) == prefix]
+        if not tails:
             raise NotAsked(f"{pfn} is not below a prefix of the protocols of {self.rse}.")
-        below = parts[len(prefix) :]
-        if below[: len(self._below)] != self._below:
-            if len(self.elsewhere) < _SAMPLE:
-                self.elsewhere.append("/".join(below).encode("utf-8", "surrogateescape"))
-            return
-        path = "/".join(below[len(self._below) :])
-        plain = path.encode("utf-8", "surrogateescape")
-        yield (plain, unquote_to_bytes(path)) if "%" in path else (plain,)
+        names: list[bytes] = []
+        for tail in tails:
+            if tail[: len(self._below)] == self._below:
+                path = "/".join(tail[len(self._below) :])
+                names += [path.encode("utf-8", "surrogateescape"), unquote_to_bytes(path)]
+        if names:
+            yield tuple(dict.fromkeys(names))
+        elif len(self.elsewhere) < _SAMPLE:
+            self.elsewhere.append("/".join(tails[0]).encode("utf-8", "surrogateescape"))
 
 
 @contextmanager
@@ -150,7 +156,7 @@ def _refuse_without_end(url: str, headers: Any) -> None:
     The client takes lists of this one type apart, and any other for a single text.
     """
     where = url.partition("?")[0]
-    if headers.get("Transfer-Encoding", "").lower() != "chunked" and "Content-Length" not in headers:
+    if "chunked" not in headers.get("Transfer-Encoding", "").lower() and "Content-Length" not in headers:
         raise NotAsked(f"The answer of {where} does not tell its end: a part of it might be missing.")
     kind = headers.get("Content-Type", "")
     if kind not in {"application/x-json-stream", "application/json"}:

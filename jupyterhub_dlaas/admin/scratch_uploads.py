@@ -36,7 +36,7 @@ def uploads(pattern: str, users: Iterable[bytes], *, area: str, seen_as: str, si
 
     `pattern` has `{user}` where a user's name belongs, which is that of their own folder in the area. Journals name
     paths as their user sees them: below `seen_as`, where servers have the user's own folder, or below `area`. Nobody's
-    journal spares anything of others. Raises ConfigError for a pattern without {user}, or a journal that cannot be read.
+    journal spares what is others'. Raises ConfigError for a pattern without {user}, or a journal that cannot be read.
     """
     if "{user}" not in pattern:
         raise ConfigError(f"--journals {pattern} does not say where a user's name belongs: write {{user}} there.")

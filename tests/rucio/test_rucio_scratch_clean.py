@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import requests
+from rucio.common.config import clean_cached_config
 from support.lake_user import Done, LakeUser
 from support.rucio_lake import RucioLake
 
@@ -117,6 +119,7 @@ class Operator:
         for key in ("RUCIO_HOME", "TMPDIR"):
             monkeypatch.setenv(key, self.environ[key])
         monkeypatch.delenv("RUCIO_CONFIG", raising=False)
+        clean_cached_config()
 
         class Meanwhile(Replicas):
             def newer_paths(self) -> Iterator[tuple[bytes, ...]]:
@@ -138,10 +141,11 @@ def operator(lake: RucioLake, alice: LakeUser, tmp_path: Path) -> Iterator[Opera
         threading.Thread(target=between.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield Operator(lake, alice, between, tmp_path / "operator")
         between.shutdown()
+    clean_cached_config()
 
 
-def register(user: LakeUser, *names: str) -> None:
-    """Files of the user's scratch become known to Rucio, where they lie."""
+def register(user: LakeUser, *names: str, escape: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Files of the user's scratch become known to Rucio, where they lie; `escape`: as other names in the PFN."""
     lake = user.lake
     replicas = [
         {
@@ -149,7 +153,7 @@ def register(user: LakeUser, *names: str) -> None:
             "name": user.name_of("file"),
             "bytes": (user.scratch / name).stat().st_size,
             "adler32": f"{zlib.adler32((user.scratch / name).read_bytes()):08x}",
-            "pfn": f"file://localhost{user.scratch / name}",
+            "pfn": f"file://localhost{user.scratch / escape.get(name, name)}",
         }
         for name in names
     ]
@@ -194,6 +198,26 @@ def test_a_file_that_rucio_knows_by_a_link_stays(operator: Operator, alice: Lake
     assert operator.left() == {"alice/run/a.dat", "alice/latest"}
 
 
+def test_paths_with_escapes_are_known_in_both_forms(operator: Operator, alice: LakeUser) -> None:
+    alice.write_scratch({"b c.dat": b"b", "d%20e.dat": b"d", "f.dat": b"f"})
+    register(alice, "b c.dat", "d%20e.dat", escape={"b c.dat": "b%20c.dat"})
+    assert operator.dlaas("--yes").code == 0
+    assert operator.left() == {"alice/b c.dat", "alice/d%20e.dat"}
+
+
+def test_an_old_did_that_comes_to_lie_here_stays(
+    operator: Operator, alice: LakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = alice.make_dataset(1)
+    (file,) = alice.lake.root.list_files(dataset.scope, dataset.name)
+    alice.write_scratch({"a.dat": b"a", "again.dat": b"l" * file["bytes"], "known.dat": b"k"})
+    register(alice, "known.dat")
+    replica = {key: file[key] for key in ("scope", "name", "bytes", "adler32")}
+    replica["pfn"] = f"file://localhost{alice.scratch}/again.dat"
+    operator.clean(monkeypatch, lambda: alice.lake.root.add_replicas("LAKE-SCRATCHDISK", [replica]))
+    assert operator.left() == {"alice/again.dat", "alice/known.dat"}
+
+
 FAULTS = {
     "that is away from the beginning": ("away", "/"),
     "that is away when scopes are listed": ("away", "/scopes/"),
@@ -233,6 +257,7 @@ def test_a_rucio_that_goes_away_in_the_middle_ends_the_removal(
 
     with pytest.raises(NotAsked):
         operator.clean(monkeypatch, go_away)
+    assert operator.between.fault("/dids/") == "away"
     assert operator.left() == {"alice/a.dat", "alice/known.dat"}
 
 
