@@ -25,6 +25,7 @@ FILES = (
     "eos/token",
     "rucio/etc/rucio.cfg",
     "jupyter/jupyter_server_config.json",
+    "datalake.json",
     "status.json",
 )
 
