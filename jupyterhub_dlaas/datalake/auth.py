@@ -109,9 +109,11 @@ def _proxy(voms: str | None, environ: Mapping[str, str], home: Path, uid: int) -
         try:
             proxy.make_proxy(path, vo=voms, environ=environ, home=home, uid=uid)
         except Failure as failure:
-            if found and found.failure and failure.code is Code.NOT_FOUND:
-                # Not installed: that the proxy has expired says more than that it cannot be made.
-                raise Failure(found.failure.sentence, failure.advice, found.failure.code) from failure
+            if found and failure.code is Code.NOT_FOUND:
+                # Not installed: what is wrong with the proxy says more than that none can be made.
+                lacks = f"The proxy in {path} carries no membership of {voms}."
+                wrong = found.failure or Failure(lacks, code=Code.REFUSED)
+                raise Failure(wrong.sentence, failure.advice, wrong.code) from failure
             raise
         found = proxy.look_at_proxy(path, uid=uid, now=proxy.now())
     if found.failure:

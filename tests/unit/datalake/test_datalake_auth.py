@@ -225,6 +225,13 @@ def test_a_proxy_without_the_vo_is_made_anew(session: Session):
     assert "for escape" in session.auth("x509_proxy", "--voms", "escape")[1]
 
 
+def test_a_proxy_without_the_vo_where_none_can_be_made_is_said(session: Session):
+    put(session.proxy, proxy_pem(vo="ska"))
+    code, _, err = session.auth("x509_proxy", "--voms", "escape")
+    assert (code, session.peer.asked) == (4, [])
+    assert err.startswith(f"The proxy in {session.proxy} carries no membership of escape.\n")
+
+
 def test_an_expired_proxy_is_made_anew(session: Session):
     put(session.proxy, proxy_pem(hours=-1))
     makes_a_proxy(session)
