@@ -140,9 +140,6 @@ class Fetcher:
                 self.health.heard(source.way, failure.code is not Code.UNREACHABLE)
                 worst = _more_telling(worst, failure)
                 continue
-            finally:
-                if worst is not None or self.stop.is_set():
-                    part.unlink(missing_ok=True)
             self.health.heard(source.way, answered=True)
             os.replace(part, target)
             return source

@@ -142,14 +142,9 @@ class Reader:
     def _http(self, source: Source) -> Iterator[memoryview | bytes]:
         import requests
 
-        url = "https" + source.pfn[4:] if source.scheme == "davs" else source.pfn
-        parts = urlsplit(url)
         path = self.token_file(source)
         token = read(path)
-        headers = {"Accept-Encoding": "identity"}
-        # A URL with a signature carries its own permission; nothing is sent over plain http.
-        if token and "signature" not in parts.query.lower() and (url[:5] == "https" or parts.hostname in _LOOPBACK):
-            headers["Authorization"] = f"Bearer {token}"
+        url, headers = _https(source), self.headers(source)
         try:
             with self._http_session().get(url, headers=headers, stream=True, timeout=_HTTP_SECONDS) as answer:
                 if answer.status_code in {401, 403}:
@@ -161,12 +156,26 @@ class Reader:
                     raise Failure(f"{source.rse} is out of order (HTTP {answer.status_code}).", "", Code.UNREACHABLE)
                 if answer.status_code != 200:
                     raise Failure(f"{source.rse} does not give the file (HTTP {answer.status_code}).", "", Code.FAILED)
-                yield from answer.iter_content(CHUNK)
+                came = 0
+                for chunk in answer.iter_content(CHUNK):
+                    came += len(chunk)
+                    yield chunk
+                if came < int(answer.headers.get("Content-Length") or 0):
+                    raise Failure(f"{source.rse} broke off in the middle of the file.", "", Code.UNREACHABLE)
         except requests.exceptions.SSLError as error:
-            sentence = f"The certificate of {source.rse} ({parts.netloc}) is not one that this server trusts."
+            sentence = f"The certificate of {source.rse} ({urlsplit(url).netloc}) is not one that this server trusts."
             raise Failure(sentence, "Set X509_CERT_DIR to the folder of its CA.", Code.UNREACHABLE) from error
         except requests.RequestException as error:
             raise Failure(f"{source.rse} does not answer ({type(error).__name__}).", "", Code.UNREACHABLE) from error
+
+    def headers(self, source: Source) -> dict[str, str]:
+        """What is sent with a request for an https source: the token, unless its URL is signed or the line is open."""
+        headers, parts = {"Accept-Encoding": "identity"}, urlsplit(_https(source))
+        private = parts.scheme == "https" or parts.hostname in _LOOPBACK
+        token = read(self.token_file(source))
+        if token and private and "signature" not in parts.query.lower():
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
 
     def _http_session(self) -> Any:
         if self._session is None:
@@ -176,6 +185,10 @@ class Reader:
             self._session.auth = _keep  # or requests would put a password of ~/.netrc in the token's place
             self._session.mount("https://", _adapter(self._ca_cert))
         return self._session
+
+
+def _https(source: Source) -> str:
+    return "https" + source.pfn[4:] if source.scheme == "davs" else source.pfn
 
 
 def _keep(request: Any) -> Any:
