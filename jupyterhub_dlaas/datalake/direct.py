@@ -14,7 +14,7 @@ from jupyterhub_dlaas.datalake.failure import Code, Failure, failure_of, words_o
 from jupyterhub_dlaas.datalake.injecting import Injection, Report
 from jupyterhub_dlaas.datalake.lake import Instance, load
 from jupyterhub_dlaas.datalake.plan import Aim
-from jupyterhub_dlaas.datalake.protecting import Promise
+from jupyterhub_dlaas.datalake.protecting import Promise, earlier_of
 from jupyterhub_dlaas.datalake.quota import check_room
 from jupyterhub_dlaas.datalake.registering import Entry, Refused
 from jupyterhub_dlaas.datalake.scan import scan
@@ -46,7 +46,9 @@ def upload_directly(run: Run, named: tuple[str, ...], aim: Aim) -> Report:
         injection = _Upload(run.client, journal, aim, source, watcher, copier)
         with copier:
             injection.add(scan(named, lambda path, why: None))
+        earlier = earlier_of(journal)
         report = injection.finish(Promise(aim.destination, copies=aim.copies, lifetime=aim.lifetime))
+        report.earlier = earlier
         for path, why in unread:
             report.refuse(path, why, Code.FAILED)
         return report

@@ -150,7 +150,9 @@ class _Parts:
             self._sum(injection.report)
         report = injection.report
         if report.files:
-            self._watcher.note(f"{report.files:,} files registered as {self._aim.scope}:{part}.")
+            self._watcher.note(
+                f"{report.files:,} file{'' if report.files == 1 else 's'} registered as {self._aim.scope}:{part}."
+            )
         for path, why in report.refused:
             self._watcher.note(f"{path} is left out: {why}.")
 

@@ -39,6 +39,8 @@ class Watcher:
 class Report:
     """What a run did. `already`: files that Rucio had from before; `bad`: how many were refused, `refused` the first.
 
+    `rules` were made by this run, `earlier` by runs of the same command; the latter may have ended since.
+
     `code` is the exit code: 0, 7 where a file changed or differs from what Rucio has, 1 for other files left out.
     """
 
@@ -49,6 +51,7 @@ class Report:
     refused: list[tuple[str, str]] = field(default_factory=list)
     datasets: list[DID] = field(default_factory=list)
     rules: list[Ruled] = field(default_factory=list)
+    earlier: list[Ruled] = field(default_factory=list)
     code: Code = Code.OK
 
     def refuse(self, path: str, why: str, code: Code = Code.BAD_DATA) -> None:
@@ -59,7 +62,7 @@ class Report:
             self.code = code
 
     def waited_for(self) -> list[str]:
-        """The rules whose being OK means that the data are where they were to go."""
+        """The rules of this run whose being OK means that the data are where they were to go."""
         return [rule.destination or rule.source for rule in self.rules]
 
     def as_json(self) -> dict[str, Any]:

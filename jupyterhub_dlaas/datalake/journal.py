@@ -53,16 +53,21 @@ class Journal:
             raise
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP}:
-                return  # a file system without locks
-            raise Failure(
-                "The same command is at work already, in another terminal or notebook.",
-                "Wait until it is done, or stop it.",
-                Code.USAGE,
-            ) from error
+        for last in (False, False, True):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP}:
+                    return  # a file system without locks
+                if last:
+                    raise Failure(
+                        "The same command is at work already, in another terminal or notebook.",
+                        "Wait until it is done, or stop it.",
+                        Code.USAGE,
+                    ) from error
+                time.sleep(0.05)  # `dlaas scratch clean` looks whether it is locked, for a moment
+            else:
+                return
 
     def _read(self) -> None:
         entry: Any

@@ -50,6 +50,14 @@ class Ruled:
     released: bool
 
 
+def earlier_of(journal: Journal) -> list[Ruled]:
+    """The rules that earlier runs of the same command made; they may have ended since."""
+    return [
+        Ruled(DID(fact["scope"], fact["name"]), fact["source"], fact["destination"], fact["released"])
+        for fact in journal.facts_of("ruled")
+    ]
+
+
 def protect(
     client: Any, journal: Journal, dids: Sequence[DID], promise: Promise, on_note: Callable[[str], None]
 ) -> list[Ruled]:

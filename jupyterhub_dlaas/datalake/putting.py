@@ -69,7 +69,7 @@ def running(what: str, instance: str | None, *, dry_run: bool, json: bool) -> It
             if dry_run:
                 note("Nothing was done.")
                 return Watcher(note=note)
-            if survey.bytes / survey.files >= _LARGE:
+            if survey.bytes >= _LARGE * max(survey.files, 1):
                 return Watcher(bytes=stack.enter_context(progress(what, survey.bytes, unit="bytes")), note=note)
             return Watcher(files=stack.enter_context(progress(what, survey.files)), note=note)
 
@@ -106,9 +106,10 @@ def report_and_wait(client: Any, report: Report, *, wait: bool, json: bool) -> N
 
     stuck: Stuck | None = None
     rules = []
-    if wait and report.rules:
+    waited_for = report.waited_for() + (_still_there(client, report) if wait else [])
+    if wait and waited_for:
         try:
-            rules = wait_and_show(client, report.waited_for(), "Copies there")
+            rules = wait_and_show(client, waited_for, "Copies there")
         except Stuck as error:
             stuck, rules = error, error.rules
     if json:
@@ -134,3 +135,18 @@ def report_and_wait(client: Any, report: Report, *, wait: bool, json: bool) -> N
         )
     if stuck:
         raise stuck
+
+
+def _still_there(client: Any, report: Report) -> list[str]:
+    """Rules of earlier runs of the same command that have not ended."""
+    from rucio.common.exception import RuleNotFound
+
+    there = []
+    for ruled in report.earlier:
+        rule_id = ruled.destination or ruled.source
+        try:
+            client.get_replication_rule(rule_id)
+        except RuleNotFound:
+            continue
+        there.append(rule_id)
+    return there

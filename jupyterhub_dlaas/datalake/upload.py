@@ -13,7 +13,7 @@ from jupyterhub_dlaas.datalake.injecting import Injection, Report, Watcher, noth
 from jupyterhub_dlaas.datalake.journal import Journal, folder
 from jupyterhub_dlaas.datalake.lake import load
 from jupyterhub_dlaas.datalake.plan import Aim, Place, Planned, Survey, ascii_path, survey
-from jupyterhub_dlaas.datalake.protecting import Promise
+from jupyterhub_dlaas.datalake.protecting import Promise, earlier_of
 from jupyterhub_dlaas.datalake.scan import Found, roots, scan
 from jupyterhub_dlaas.datalake.source import Source, of_scratch, scratch_of
 
@@ -144,12 +144,14 @@ def put(run: Run, command: str, named: tuple[str, ...], aim: Aim, source: Source
     """One run of registering in place: looks at all files first, then does it."""
     with run.journal(command, named, aim, source.rse) as journal:
         wanted = [(promise.source, 1)] + ([(promise.destination, promise.copies)] if promise.destination else [])
+        earlier = earlier_of(journal)
         watcher, unread = looked_at(run, journal, named, aim, source.place, wanted)
         if run.dry_run:
             return Report()
         injection = Injection(run.client, journal, aim, source, watcher)
         injection.add(scan(named, lambda path, why: None))
         report = injection.finish(promise)
+        report.earlier = earlier
         for path, why in unread:
             report.refuse(path, why, Code.FAILED)
         return report
@@ -194,7 +196,7 @@ def looked_at(
     if count > len(skipped):
         run.watcher.note(f"{count - len(skipped)} more are left out.")
     seen.check()
-    if not seen.files:
+    if not seen.files and not journal.registered:
         raise nothing_found(named)
     for expression, copies in room if new_bytes or run.dry_run else ():
         check_room(run.client, expression, new_bytes, copies=copies)

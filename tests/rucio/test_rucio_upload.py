@@ -248,3 +248,15 @@ def test_no_room_for_the_journal_is_one_sentence_and_nothing_is_registered(alice
     assert done.code in {2, 3}, done
     assert "Traceback" not in done.err
     assert not list(alice.client().list_dids(alice.scope, {"name": f"{name}*"}, did_type="all"))
+
+
+def test_when_all_is_gone_from_the_scratch_the_same_command_still_says_how_it_is(alice: LakeUser) -> None:
+    name = results(alice)
+    command = ("upload", alice.scratch / name, "--qos", "SAFE")
+    assert alice.datalake(*command).code == 0
+    alice.lake.until(lambda: not list((alice.scratch / name).rglob("*.dat")), what="the scratch copies go")
+
+    again = alice.datalake(*command, "--wait")
+
+    assert again.code == 0, again
+    assert f"user.alice:{name}: 3 files there, kept without end" in again.out

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
 from jupyterhub_dlaas.datalake.names import NAME_LENGTH, NAME_PATTERN, did_name, problem_of_name, problem_of_path
 
 
