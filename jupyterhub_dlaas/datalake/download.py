@@ -9,7 +9,8 @@ from typing import Any
 
 from jupyterhub_dlaas.datalake.client import client as lake_client
 from jupyterhub_dlaas.datalake.dids import DID, parse, unknown
-from jupyterhub_dlaas.datalake.downloading import Failed, Report, Run
+from jupyterhub_dlaas.datalake.downloaded import Failed, Report
+from jupyterhub_dlaas.datalake.downloading import Run
 from jupyterhub_dlaas.datalake.failure import failure_of
 from jupyterhub_dlaas.datalake.lake import load
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub_dlaas.datalake.dids import DID, File, batches, files
+from jupyterhub_dlaas.datalake.downloaded import TOLD, Failed, Report
 from jupyterhub_dlaas.datalake.failure import Code, Failure, failure_of
 from jupyterhub_dlaas.datalake.fetch import Fetcher, Health, is_whole, part_of, sweep
 from jupyterhub_dlaas.datalake.lake import Instance
@@ -19,40 +20,7 @@ from jupyterhub_dlaas.datalake.storage_tokens import read
 from jupyterhub_dlaas.datalake.streams import Reader, Stopped
 
 _BATCH = 500  # files for which sources are asked in one request
-_TOLD = 100  # failures that are kept in words
 _LET_GO_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A file that could not be had, and why."""
-
-    did: DID
-    failure: Failure
-
-
-@dataclass
-class Report:
-    """What came of a download. `present`: files that were there whole already. `bytes`: of those that were fetched.
-
-    `unverified` files have no checksum in Rucio: their size was compared alone. `failed` counts all failures, and
-    `failures` has the first hundred.
-    """
-
-    folder: Path
-    downloaded: int = 0
-    present: int = 0
-    bytes: int = 0
-    unverified: int = 0
-    failed: int = 0
-    failures: list[Failed] = field(default_factory=list)
-    through_cache: int = 0
-
-    @property
-    def code(self) -> Code:
-        """The exit code that says it: that of the failures where all are of one kind."""
-        codes = {entry.failure.code for entry in self.failures}
-        return Code.OK if not self.failed else codes.pop() if len(codes) == 1 else Code.FAILED
 
 
 @dataclass(frozen=True)
@@ -296,7 +264,7 @@ class Run:
     def _failed(self, file: File, failure: Failure) -> None:
         with self._lock:
             self.report.failed += 1
-            if len(self.report.failures) < _TOLD:
+            if len(self.report.failures) < TOLD:
                 self.report.failures.append(Failed(file.did, failure))
 
     def _progress(self, more: int) -> None:

@@ -11,7 +11,7 @@ import click
 from jupyterhub_dlaas.datalake.console import command_errors, instance_option, json_option
 
 if TYPE_CHECKING:
-    from jupyterhub_dlaas.datalake.downloading import Report
+    from jupyterhub_dlaas.datalake.downloaded import Report
 
 _SHOWN = 10  # kinds of failures that are told on the terminal
 
