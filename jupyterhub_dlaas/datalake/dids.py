@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from jupyterhub_dlaas.datalake.console import printable
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 
 T = TypeVar("T")
@@ -93,8 +94,8 @@ def _content(client: Any, batch: list[DID]) -> Iterator[Mapping[str, Any]]:
 
 def unknown(did: DID) -> Failure:
     """The failure for a DID that Rucio does not know."""
-    advice = f"Look it up with: datalake find '{did.scope}:*'"
-    return Failure(f"Rucio does not know {did}.", advice, Code.NOT_FOUND)
+    advice = f"Look it up with: datalake find '{printable(did.scope)}:*'"
+    return Failure(f"Rucio does not know {printable(str(did))}.", advice, Code.NOT_FOUND)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

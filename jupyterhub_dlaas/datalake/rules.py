@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyterhub_dlaas.datalake.adding import add_rule
 from jupyterhub_dlaas.datalake.dids import DID, batches, unknown
-from jupyterhub_dlaas.datalake.failure import Code, Failure, words_of
+from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lake import Instance
 from jupyterhub_dlaas.datalake.lifetime import for_rucio
 from jupyterhub_dlaas.datalake.qos import qos_expression
@@ -94,21 +94,27 @@ def destination(instance: Instance) -> str:
 
 def check_known(client: Any, dids: Collection[DID]) -> None:
     """A Failure (NOT_FOUND) that names the first DID of these that Rucio does not know."""
+    for batch in batches(dids, _LOOKED_UP):
+        found = known(client, batch)
+        for did in batch:
+            if did not in found:
+                raise unknown(did)
+
+
+def known(client: Any, dids: Sequence[DID]) -> set[DID]:
+    """Those of the DIDs that Rucio knows; a thousand are one request."""
     from rucio.common.exception import InvalidObject
 
+    found: set[DID] = set()
     for batch in batches(dids, _LOOKED_UP):
         try:
             entries = list(client.get_metadata_bulk([did.as_dict() for did in batch]))
-        except InvalidObject as error:
-            raise Failure(
-                f"No data of this Rucio can have such a name ({words_of(error)}).",
-                "Check its spelling; find knows the names there are: datalake find 'SCOPE:*'",
-                Code.NOT_FOUND,
-            ) from error
-        known = {DID(entry["scope"], entry["name"]) for entry in entries}
-        for did in batch:
-            if did not in known:
-                raise unknown(did)
+            found |= {DID(entry["scope"], entry["name"]) for entry in entries}
+        except InvalidObject:  # for all of them, when one has a name that this Rucio allows for no data
+            half = len(batch) // 2
+            if half:
+                found |= known(client, batch[:half]) | known(client, batch[half:])
+    return found
 
 
 def _there(client: Any, rse: str, dids: Collection[DID]) -> dict[DID, Rule]:
@@ -186,6 +192,7 @@ __all__ = [
     "ask",
     "check_known",
     "destination",
+    "known",
     "make_available",
     "mine",
     "qos_expression",

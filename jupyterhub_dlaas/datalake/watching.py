@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyterhub_dlaas.datalake.console import json_line, note, out, progress
 from jupyterhub_dlaas.datalake.dids import DID
-from jupyterhub_dlaas.datalake.failure import Failure
+from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.lake import Instance
 from jupyterhub_dlaas.datalake.lifetime import until
 from jupyterhub_dlaas.datalake.rule import Rule
@@ -26,6 +26,8 @@ def bring_and_print(
     `lifetime` in seconds, None: the catalogue's.
     """
     rule_ids = ask(client, instance, dids, lifetime_days=None if lifetime is None else lifetime / _DAY)
+    if not rule_ids:
+        raise Failure("No DIDs were given.", "Name them, or write one per line on standard input.", Code.NOT_FOUND)
     failure: Stuck | None = None
     if wait:
         try:

@@ -86,6 +86,15 @@ def test_what_stands_for_no_data_of_the_lake_is_said_and_is_code_1(esap, alice):
     ]
 
 
+def test_item_that_no_rucio_could_have_spoils_no_other(esap, alice):
+    datasets = [alice.make_dataset(n_files=1) for _ in range(2)]
+    esap.items = [entry(archive="rucio", did=str(datasets[0])), entry(archive="rucio", scope="a b", name="ü\n")]
+    esap.items += [entry(archive="rucio", did=str(datasets[1]))]
+    done = alice.datalake("basket", "--resolve")
+    assert (done.code, done.out) == (1, f"{datasets[0]}\n{datasets[1]}\n")
+    assert done.err.splitlines()[0] == "rucio: Rucio does not know a b:ü\\n"
+
+
 def test_all_of_it_is_made_available(lake, esap, alice):
     datasets = [alice.make_dataset(n_files=1) for _ in range(3)]
     esap.items = [entry(archive="rucio", did=str(dataset)) for dataset in datasets]

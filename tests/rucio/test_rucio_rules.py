@@ -96,6 +96,8 @@ def test_second_call_makes_the_rule_last_longer_but_never_shorter(alice):
         assert alice.datalake("make-available", dataset, "--lifetime", lifetime).code == 0
     (rule,) = rules_of(alice, dataset)
     assert round((rule["expires_at"] - rule["created_at"]).total_seconds() / 86_400) == 20
+    alice.datalake("make-available", dataset, "--lifetime", "forever")
+    assert rules_of(alice, dataset)[0]["expires_at"] is None
 
 
 def test_without_waiting_the_state_is_said(alice):
@@ -129,6 +131,11 @@ def test_dids_from_standard_input(alice):
     datasets = [alice.make_dataset(n_files=1) for _ in range(2)]
     done = alice.datalake("make-available", "-", input="".join(f"{dataset}\n" for dataset in datasets))
     assert (done.code, len(done.out.splitlines())) == (0, 2), done
+
+
+def test_no_dids_on_standard_input_is_code_3(alice):
+    done = alice.datalake("make-available", "-", input="")
+    assert (done.code, done.err.splitlines()[0]) == (3, "No DIDs were given.")
 
 
 def test_too_many_dids_are_refused_before_anything_is_asked_for(alice):

@@ -17,8 +17,9 @@ PATH = "/esap-api/accounts/user-profiles/"
 class BasketService(ThreadingHTTPServer):
     """`items` are handed out `page_size` at a time to whoever presents one of `tokens`.
 
-    `behaviour`: ok, hang, endless, not-json, or a number: that HTTP status. `elsewhere`: where the second page is said
-    to be; `redirect`: where a first request is sent. `seen`: Authorization headers and queries, in order.
+    `behaviour`: ok, hang, endless, or a number: that HTTP status. `elsewhere`: where the second page is said to be;
+    `redirect`: where a first request is sent; `body`: an answer in place of the pages. `seen`: Authorization headers
+    and queries, in order.
     """
 
     daemon_threads = True
@@ -29,6 +30,7 @@ class BasketService(ThreadingHTTPServer):
         self.behaviour: str | int = "ok"
         self.elsewhere = ""
         self.redirect = ""
+        self.body = ""
         self.before_answer: Any = None
         self.seen: list[tuple[str | None, dict[str, list[str]]]] = []
         self.released = threading.Event()
@@ -76,8 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"detail": "Not found."})
         elif not self._is_known(query):
             self._answer(401, {"detail": "Authentication credentials were not provided."})
-        elif service.behaviour == "not-json":
-            self._answer(200, "<html>Welcome to ESAP</html>")
+        elif service.body:
+            self._answer(200, service.body)
         else:
             self._answer(200, self._page(query))
 

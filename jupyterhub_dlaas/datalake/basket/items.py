@@ -83,7 +83,7 @@ def item_of(entry: Any) -> Item:
     if isinstance(data, str):
         try:
             data = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Item(str(entry.get("archive") or ""), problem="its item_data is not JSON")
     if not isinstance(data, Mapping):
         return Item(str(entry.get("archive") or ""), problem="its item_data is not an object")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyterhub_dlaas.datalake.basket.items import Reference
-from jupyterhub_dlaas.datalake.dids import DID, batches
+from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.datalake.failure import Code, Failure, failure_of
-
-_LOOKED_UP = 1000  # DIDs in one request
+from jupyterhub_dlaas.datalake.rules import known
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,8 @@ class Resolved:
 def resolve(references: Iterable[Reference], client: Any) -> list[Resolved]:
     """Each reference with its DIDs, in the same order; those that stand for no data of this Rucio say why."""
     resolved = [_of_one(reference, client) for reference in references]
-    named = dict.fromkeys(did for one in resolved for did in one.dids)
-    known: set[DID] = set()
-    for batch in batches(named, _LOOKED_UP):
-        known |= {
-            DID(entry["scope"], entry["name"]) for entry in client.get_metadata_bulk([did.as_dict() for did in batch])
-        }
-    return [_checked(one, known) for one in resolved]
+    there = known(client, list(dict.fromkeys(did for one in resolved for did in one.dids)))
+    return [_checked(one, there) for one in resolved]
 
 
 def _of_one(reference: Reference, client: Any) -> Resolved:
@@ -49,9 +43,12 @@ def _of_one(reference: Reference, client: Any) -> Resolved:
     return Resolved(reference, dids, "" if dids else f"{reference.title} is not in this Rucio")
 
 
-def _checked(one: Resolved, known: set[DID]) -> Resolved:
-    missing = [did for did in one.dids if did not in known]
+def _checked(one: Resolved, there: set[DID]) -> Resolved:
+    missing = [did for did in one.dids if did not in there]
     if not missing:
         return one
-    there = tuple(did for did in one.dids if did in known)
-    return Resolved(one.reference, there, f"Rucio does not know {', '.join(map(str, missing))}")
+    return Resolved(
+        one.reference,
+        tuple(did for did in one.dids if did in there),
+        f"Rucio does not know {', '.join(map(str, missing))}",
+    )

@@ -44,7 +44,7 @@ def items(basket: Basket, *, user: str, seconds: tuple[float, float] = _SECONDS)
                 yield from map(item_of, profile.get("shopping_cart") or ())
             if not page.get("next"):
                 return
-            url = next_url(basket.url, urljoin(url, page["next"]))
+            url = next_url(basket.url, _joined(url, page["next"]))
 
 
 def next_url(base: str, url: str) -> str:
@@ -52,15 +52,24 @@ def next_url(base: str, url: str) -> str:
 
     Behind a proxy that ends TLS a service often believes that it is asked by http: such a URL is brought to https.
     """
-    here, there = urlsplit(base), urlsplit(url)
-    if _origin(here) == _origin(there):
-        return url
-    if (here.scheme, there.scheme, there.hostname) == ("https", "http", here.hostname) and there.port in (None, 80):
-        return there._replace(scheme=here.scheme, netloc=here.netloc).geturl()
-    raise Failure(
-        f"The basket at {here.netloc} sends on to {there.scheme}://{there.netloc}, which does not get your token.",
-        _OPERATOR,
-    )
+    here = urlsplit(base)
+    try:
+        there = urlsplit(url)
+        if _origin(here) == _origin(there):
+            return url
+        if (here.scheme, there.scheme, there.hostname) == ("https", "http", here.hostname) and there.port in (None, 80):
+            return there._replace(scheme=here.scheme, netloc=here.netloc).geturl()
+        where = f"{there.scheme}://{there.netloc}"
+    except ValueError:  # a port or host that cannot be one
+        where = "something that is no address"
+    raise Failure(f"The basket at {here.hostname} sends on to {where}, which does not get your token.", _OPERATOR)
+
+
+def _joined(url: str, reference: str) -> str:
+    try:
+        return urljoin(url, reference)
+    except ValueError:
+        return reference  # which next_url refuses
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
@@ -98,7 +107,7 @@ def _page(session: requests.Session, basket: Basket, url: str, seconds: tuple[fl
                 stream=True,
             ) as answer:
                 if answer.is_redirect:
-                    url = next_url(basket.url, urljoin(url, answer.headers["Location"]))
+                    url = next_url(basket.url, _joined(url, answer.headers["Location"]))
                 elif answer.status_code != 401 or not bearer.has_newer():
                     _check(basket, answer, bearer.sent)
                     return _parsed(basket, _body(basket, answer))
@@ -135,8 +144,20 @@ def _body(basket: Basket, answer: requests.Response) -> bytes:
 def _parsed(basket: Basket, body: bytes) -> Mapping[str, Any]:
     try:
         page = json.loads(body)
-        if all(isinstance(profile, Mapping) for profile in page["results"]):
-            return dict(page)
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise Failure(f"{basket.display_name} answers with something that is not a basket.", _OPERATOR)
+    except (ValueError, RecursionError):
+        page = None
+    if not _is_page(page):
+        raise Failure(f"{basket.display_name} answers with something that is not a basket.", _OPERATOR)
+    return dict(page)
+
+
+def _is_page(page: Any) -> bool:
+    return (
+        isinstance(page, Mapping)
+        and isinstance(page.get("next"), str | None)
+        and isinstance(page.get("results"), list)
+        and all(
+            isinstance(profile, Mapping) and isinstance(profile.get("shopping_cart"), list | None)
+            for profile in page["results"]
+        )
+    )

@@ -107,6 +107,12 @@ def test_next_page_elsewhere_gets_no_token(service, basket):
         assert other.seen == []
 
 
+@pytest.mark.parametrize("where", ["http://[", "http://127.0.0.1:99999/"])
+def test_next_page_nowhere_is_a_sentence(service, basket, where):
+    service.elsewhere = where
+    assert "something that is no address" in failure(basket).sentence
+
+
 def test_redirect_elsewhere_gets_no_token(service, basket):
     with basket_service(SOME) as other:
         service.redirect = other.url
@@ -145,8 +151,20 @@ def test_other_answers_are_sentences(service, basket, behaviour, code):
     assert failure(basket).code == code
 
 
-def test_what_is_no_basket_is_a_sentence(service, basket):
-    service.behaviour = "not-json"
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Welcome to ESAP</html>",
+        "[]",
+        '{"results": {}}',
+        '{"results": ["alice"]}',
+        '{"results": [{"shopping_cart": 7}]}',
+        '{"results": [], "next": 7}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_basket_is_a_sentence(service, basket, body):
+    service.body = body
     assert failure(basket).sentence == "ESAP answers with something that is not a basket."
 
 
@@ -192,6 +210,8 @@ def test_next_page_of_the_same_origin(url, following):
         "http://esap.example.org:8080/",
         "ftp://esap.example.org/",
         "file:///etc/passwd",
+        "https://esap.example.org:99999/",
+        "https://[esap/",
     ],
 )
 def test_next_page_of_another_origin(url):
@@ -246,7 +266,7 @@ def test_url_at_which_no_file_of_rucio_can_be(url):
     assert list(candidates(url)) == []
 
 
-@pytest.mark.parametrize("data", ["{", "[]", "7", "null"])
+@pytest.mark.parametrize("data", ["{", "[]", "7", "null", "[" * 100_000])
 def test_damaged_item_is_shown_with_its_problem(data):
     item = item_of({"archive": "rucio", "item_data": data})
     assert (item.archive, item.problem != "") == ("rucio", True)
