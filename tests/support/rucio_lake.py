@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,8 +190,11 @@ def client_of(folder: Path, url: str, account: str, **settings: Any) -> Client:
 
 
 @contextmanager
-def running_lake(*, policy: str = POLICY, samples: bool = False) -> Iterator[RucioLake]:
-    """Starts IAM, Rucio and its daemons in a new folder; ends and removes everything. Takes about 8 seconds."""
+def running_lake(*, policy: str = POLICY, samples: bool = False, daemons: bool = True) -> Iterator[RucioLake]:
+    """Starts IAM, Rucio and its daemons in a new folder; ends and removes everything. Takes about 8 seconds.
+
+    Without `daemons` nothing is transferred or removed, and a measurement has the database to itself.
+    """
     # Directly below the system's folder for temporary files: Rucio's paths are long enough already.
     with tempfile.TemporaryDirectory(prefix="rucio-lake-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -203,11 +206,14 @@ def running_lake(*, policy: str = POLICY, samples: bool = False) -> Iterator[Ruc
             base = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path, "TMPDIR": name}
             environment = config.environment(settings, base)
             run_once(folder, environment, "jupyterhub_dlaas.demo.lake.bootstrap")
-            with (
-                process(folder / "rucio.log", config.server_command(settings, sys.executable), environment),
-                process(folder / "daemons.log", daemons_command(settings), environment) as daemons,
-            ):
-                wait_for(f"{settings.url}/ping", folder, daemons)
+            commands = {"rucio": config.server_command(settings, sys.executable)}
+            commands |= {"daemons": daemons_command(settings)} if daemons else {}
+            with ExitStack() as stack:
+                parts = [
+                    stack.enter_context(process(folder / f"{part}.log", command, environment))
+                    for part, command in commands.items()
+                ]
+                wait_for(f"{settings.url}/ping", folder, *parts)
                 yield RucioLake(folder, settings, iam)
         finally:
             iam.stop()
