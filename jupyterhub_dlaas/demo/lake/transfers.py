@@ -24,7 +24,7 @@ from rucio.daemons.common import HeartbeatHandler
 from rucio.daemons.conveyor.finisher import finisher
 from rucio.daemons.conveyor.poller import poller
 from rucio.daemons.conveyor.submitter import submitter
-from rucio.daemons.judge import cleaner, evaluator, repairer
+from rucio.daemons.judge import cleaner, evaluator, injector, repairer
 from rucio.daemons.reaper import reaper
 from rucio.daemons.undertaker import undertaker
 
@@ -82,8 +82,9 @@ class Daemons:
         yield functools.partial(finisher, **once, bulk=_FILES_AT_ONCE)
 
     def _rules(self) -> Iterator[Callable[[], Any]]:
-        """Files added to a dataset get its rules, rules that got stuck are tried again, expired ones go."""
+        """Files added to a dataset get its rules, as do datasets of 10,000; stuck rules are tried again, expired ones go."""
         yield self._daemon(evaluator, did_limit=_FILES_AT_ONCE, paused_dids={})
+        yield self._daemon(injector, paused_rules={})
         yield self._daemon(repairer, delta=self._repair_seconds, paused_rules={})
         yield self._daemon(cleaner, paused_rules={})
 
