@@ -82,7 +82,7 @@ class Daemons:
         yield functools.partial(finisher, **once, bulk=_FILES_AT_ONCE)
 
     def _rules(self) -> Iterator[Callable[[], Any]]:
-        """Files added to a dataset get its rules, as do datasets of 10,000; stuck rules are tried again, expired ones go."""
+        """Rules reach files added to a dataset, and datasets of 10,000; stuck ones are tried again, expired ones go."""
         yield self._daemon(evaluator, did_limit=_FILES_AT_ONCE, paused_dids={})
         yield self._daemon(injector, paused_rules={})
         yield self._daemon(repairer, delta=self._repair_seconds, paused_rules={})
