@@ -100,6 +100,20 @@ def test_every_other_token_is_refused_by_the_server_and_one_sentence_says_why(
 
 
 @BOTH
+def test_what_a_person_sees_of_a_refusal(alice: StorageUser, lab: Lab, there: Path, rse: str) -> None:
+    did = alice.make_dataset(3, 1000, rse)
+    give(alice, lab, {"audience": "rucio", "scope": "openid profile"})
+    done = alice.datalake("download", did, "--to", there, "--workers", 1)
+    assert (done.code, done.out) == (Code.REFUSED, f"0 files (0 B) downloaded to {there}.\n")
+    assert done.err == (
+        "3 files not downloaded:\n"
+        f"  {did}.00000 and 2 more: {rse} does not let you in with the token of site-t, "
+        "which is for rucio and allows openid profile.\n"
+        "    -> Ask the storage's managers whether that is what they expect.\n"
+    )
+
+
+@BOTH
 def test_the_token_for_rucio_is_not_the_storages(alice: StorageUser, there: Path, rse: str) -> None:
     did = alice.make_dataset(1, 1000, rse)
     alice.change_instance(storage_tokens=[])

@@ -76,21 +76,25 @@ def command(
 def _tell(report: Report) -> None:
     from jupyterhub_dlaas.datalake.console import note, out, size
 
-    done = f"{report.downloaded:,} files ({size(report.bytes)}) downloaded to {report.folder}"
+    done = f"{_files(report.downloaded)} ({size(report.bytes)}) downloaded to {report.folder}"
     if report.through_cache:
         done += f", {report.through_cache:,} of them through the cache"
-    out(done + (f"; {report.present:,} were there already." if report.present else "."))
+    out(done + (f"; {report.present:,} there already." if report.present else "."))
     if report.unverified:
-        note(f"{report.unverified:,} have no checksum in Rucio: only their size was compared.")
+        note(f"{_files(report.unverified)} without a checksum in Rucio: only the size was compared.")
     if not report.failed:
         return
-    note(f"{report.failed:,} files were not downloaded:")
+    note(f"{_files(report.failed)} not downloaded:")
     kinds = Counter((entry.failure.sentence, entry.failure.advice) for entry in report.failures)
     first = {entry.failure.sentence: entry.did for entry in reversed(report.failures)}
     for (sentence, advice), count in kinds.most_common(_SHOWN):
         note(f"  {first[sentence]}{f' and {count - 1:,} more' if count > 1 else ''}: {sentence}")
         if advice:
             note(f"    -> {advice}")
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _document(report: Report) -> dict[str, Any]:
