@@ -42,6 +42,7 @@ class Datasets:
         self._had: dict[DID, set[int]] = {}
         self._elsewhere: dict[DID, set[int]] = {}
         self._container_made = False
+        self._filled = {DID(fact["scope"], fact["name"]) for fact in journal.facts_of("filled")}
         ruled = {(fact["scope"], fact["name"]) for fact in journal.facts_of("ruled")}
         self._known: dict[DID, Opened] = {}
         self._finished: set[DID] = set()
@@ -55,7 +56,15 @@ class Datasets:
     @property
     def unruled(self) -> list[Opened]:
         """Those that have files of this run or an earlier one, and no rules yet."""
-        return list({**self._known, **self._open}.values())
+        return [opened for opened in {**self._known, **self._open}.values() if opened.holder in self._filled]
+
+    def filled(self, wanted: Iterable[DID]) -> None:
+        """These datasets have files now: they are to get rules. An empty one gets none."""
+        for did in dict.fromkeys(wanted):
+            holder = self._open[did].holder
+            if holder not in self._filled:
+                self._filled.add(holder)
+                self._journal.fact("filled", **holder.as_dict())
 
     @property
     def untouched(self) -> list[DID]:

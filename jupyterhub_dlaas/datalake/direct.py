@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub_dlaas.datalake.dids import DID
@@ -19,11 +22,16 @@ from jupyterhub_dlaas.datalake.quota import check_room
 from jupyterhub_dlaas.datalake.registering import Entry, Refused
 from jupyterhub_dlaas.datalake.scan import scan
 from jupyterhub_dlaas.datalake.source import Source
+from jupyterhub_dlaas.datalake.storage_tokens import own_tokens, read, refused_by
+from jupyterhub_dlaas.datalake.token_file import expiry
 
 if TYPE_CHECKING:
     from jupyterhub_dlaas.datalake.upload import Run
 
 _WORKERS = 4
+_RENEWAL_SECONDS = 90.0
+# By status of HTTP, and by XRootD's kXR_NotAuthorized and kXR_AuthFailed.
+_REFUSED = re.compile(r"\b(401|403|3010|3030)\b|auth failed|permission|denied|unauthori[sz]ed|forbidden", re.IGNORECASE)
 
 
 def upload_directly(run: Run, named: tuple[str, ...], aim: Aim) -> Report:
@@ -92,17 +100,20 @@ class _Copier:
         self._connect, self._instance, self._rse = connect, instance, rse
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload")
         self._local = threading.local()
+        self._stack = ExitStack()
+        self._over = threading.Event()
 
     def __enter__(self) -> _Copier:
-        from jupyterhub_dlaas.datalake.storage_tokens import own_tokens
+        from jupyterhub_dlaas.datalake.verified_https import verified_https
 
-        self._tokens = own_tokens(self._instance)
-        self._tokens.__enter__()
+        self._stack.enter_context(own_tokens(self._instance))
+        self._stack.enter_context(verified_https(self._instance.ca_cert))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._over.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._tokens.__exit__(None, None, None)
+        self._stack.close()
 
     def copy(self, entries: list[Entry]) -> list[Refused]:
         """The files that could not be copied. A Failure where Rucio refuses the account, which concerns them all."""
@@ -111,7 +122,22 @@ class _Copier:
         return [Refused(entry.path, why) for entry, why in results if why]
 
     def _one(self, entry: Entry) -> str:
-        """Why the file could not be copied; "" when it is there."""
+        """Why the file could not be copied; "" when it is there. A Failure where the storage refuses the account."""
+        why = self._try(entry)
+        end = time.monotonic() + _RENEWAL_SECONDS
+        while _REFUSED.search(why):
+            path = self._instance.storage_token(self._rse)
+            sent = read(path)
+            if path is None or not _over(sent):
+                raise refused_by(self._rse, path, sent)
+            while read(path) == sent:  # until the hub has renewed it
+                if self._over.wait(0.2) or time.monotonic() >= end:
+                    raise refused_by(self._rse, path, sent)
+            why = self._try(entry)
+        return f"it could not be copied to {self._rse} ({why})" if why else ""
+
+    def _try(self, entry: Entry) -> str:
+        """The storage's own words where it did not work."""
         from rucio.common.exception import AccessDenied, NoFilesUploaded, RucioException
 
         uploader = self._uploader()
@@ -121,7 +147,9 @@ class _Copier:
         except NoFilesUploaded:
             # So it also calls a file that is there and registered; registering then compares it.
             reason = str(traces[-1].get("stateReason") or "") if traces else ""
-            return "" if reason == "File already exists" else self._why(reason, uploader.words)
+            if reason == "File already exists":
+                return ""
+            return " ".join((reason or "; ".join(uploader.words[-2:]) or "no reason given").split())[-300:]
         except AccessDenied as error:
             raise Failure(
                 f"Rucio does not let you write to {self._rse} ({words_of(error)}).",
@@ -133,8 +161,7 @@ class _Copier:
             if failure is None:
                 raise
             return failure.sentence
-        status = os.stat(entry.path)
-        return "" if status.st_size == entry.bytes else "it changed while it was copied"
+        return "" if os.stat(entry.path).st_size == entry.bytes else "it changed meanwhile"
 
     def _item(self, entry: Entry) -> dict[str, Any]:
         dataset = entry.datasets[0]
@@ -148,10 +175,6 @@ class _Copier:
             # Else Rucio's client asks for a right that its generic policy gives to administrators only.
             "register_after_upload": True,
         }
-
-    def _why(self, reason: str, words: list[str]) -> str:
-        said = " ".join((reason or "; ".join(words[-2:])).split())[:200] or "no reason given"
-        return f"it could not be copied to {self._rse} ({said})"
 
     def _uploader(self) -> Any:
         from rucio.client.uploadclient import UploadClient
@@ -167,6 +190,12 @@ class _Copier:
         token = uploader.client.auth_token
         uploader.auth_token = token if token.count(".") == 2 else None  # as it is now, not as at the beginning
         return uploader
+
+
+def _over(token: str | None) -> bool:
+    """Whether a token is missing or has expired, so that the hub's next one may be taken."""
+    until = expiry(token or "")
+    return not token or (until is not None and until <= time.time())
 
 
 class _Words:

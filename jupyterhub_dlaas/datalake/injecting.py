@@ -189,6 +189,7 @@ class Injection:
             self.report.refuse(entry.path, entry.why)
         paths = {entry.path for entry in refused}
         done = [entry for entry in entries if entry.path not in paths]
+        self.datasets.filled(entry.datasets[0] for entry in done)
         self._journal.has([entry.mark for entry in done] + had)
         self.report.files += len(done)
         self.report.bytes += sum(entry.bytes for entry in done)
