@@ -18,7 +18,7 @@ from jupyterhub_dlaas.datalake.dids import DID, File
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.fetch import Fetcher, Health, is_whole, part_of, sweep
 from jupyterhub_dlaas.datalake.sources import Source
-from jupyterhub_dlaas.datalake.streams import Reader, Stopped
+from jupyterhub_dlaas.datalake.streams import Reader, Stopped, proxy_certificate
 
 CONTENT = bytes(range(256)) * 10_000
 FILE = File(DID("user.alice", "run 7"), len(CONTENT), f"{zlib.adler32(CONTENT):08x}", None)
@@ -304,3 +304,13 @@ def test_a_file_is_whole_by_size_and_checksum(tmp_path: Path) -> None:
     assert not is_whole(path, FILE)
     path.write_bytes(CONTENT[:-1])
     assert not is_whole(path, FILE)
+
+
+def test_a_certificate_stands_in_where_there_is_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = tmp_path / "proxy"
+    monkeypatch.setenv("X509_USER_PROXY", str(proxy))
+    reader = Reader(lambda rse: None, None, None)
+    davs = Source("A", "davs://storage.example.org/x")
+    assert (proxy_certificate(), reader.can(davs)) == (None, False)
+    proxy.touch()
+    assert (proxy_certificate(), reader.can(davs)) == (str(proxy), True)
