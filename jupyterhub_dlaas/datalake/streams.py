@@ -62,9 +62,8 @@ class Reader:
         """Whether the source is of a kind that is read here; others are Rucio's own protocols' business."""
         if source.scheme in {"root", "roots", "xroot"}:
             return shutil.which("xrdcp") is not None
-        return source.scheme in {"file", "http", "https"} or (
-            source.scheme == "davs" and self.token_file(source) is not None
-        )
+        signed_in = self.token_file(source) is not None or proxy_certificate() is not None
+        return source.scheme in {"file", "http", "https"} or (source.scheme == "davs" and signed_in)
 
     def token_file(self, source: Source) -> Path | None:
         """The file of the token that this source is sent: the storage's own, else that for Rucio, if there is one."""
@@ -144,9 +143,11 @@ class Reader:
 
         path = self.token_file(source)
         token = read(path)
-        url, headers = _https(source), self.headers(source)
+        certificate = None if path else proxy_certificate()
+        asked = {"headers": self.headers(source), "cert": certificate, "stream": True, "timeout": _HTTP_SECONDS}
+        url = _https(source)
         try:
-            with self._http_session().get(url, headers=headers, stream=True, timeout=_HTTP_SECONDS) as answer:
+            with self._http_session().get(url, **asked) as answer:
                 if answer.status_code in {401, 403}:
                     raise self._refused(source, path, token, f"HTTP {answer.status_code}")
                 if answer.status_code == 404:
@@ -185,6 +186,12 @@ class Reader:
             self._session.auth = _keep  # or requests would put a password of ~/.netrc in the token's place
             self._session.mount("https://", _adapter(self._ca_cert))
         return self._session
+
+
+def proxy_certificate() -> str | None:
+    """The user's X.509 proxy, where grid tools put it, for storage that is sent no token."""
+    path = os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.geteuid()}"  # noqa: S108  the name all agreed on
+    return path if os.path.isfile(path) else None
 
 
 def _https(source: Source) -> str:
