@@ -56,7 +56,7 @@ def command(did: str, instance: str | None, as_json: bool) -> None:
     state = "" if found.is_open is None or entry.kind == "file" else ", open" if found.is_open else ", closed"
     files = "" if entry.kind == "file" or entry.files is None else f", {entry.files:,} files"
     console.out(f"{console.printable(str(entry.did))}: {entry.kind}{state}{files}, {console.size(entry.bytes)}")
-    console.out(f"Of {found.account}" + "".join(f", {key} {value}" for key, value in _told(found.metadata)))
+    console.out(f"Owner {found.account}" + "".join(f", {key} {value}" for key, value in _told(found.metadata)))
     console.out(f"From here: {sentence}" + (f"\n  {path}" if path else ""))
     if found.places:
         console.out("\nCopies")
