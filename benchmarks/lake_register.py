@@ -55,7 +55,7 @@ def _registering(files: int, uploaded: int) -> list[Row]:
     from support.lake_user import LakeUser
     from support.rucio_lake import running_lake
 
-    with running_lake() as lake, tempfile.TemporaryDirectory(prefix="dlaas-bench-") as name:
+    with running_lake(daemons=False) as lake, tempfile.TemporaryDirectory(prefix="dlaas-bench-") as name:
         alice = LakeUser(lake, "alice", Path(name) / "alice")
         script = Path(name) / "script.py"
         script.write_text(SCRIPT)

@@ -7,6 +7,7 @@ import string
 
 # Rucio's generic schema (`rucio.common.schema.generic.NAME`); a site's own schema may allow other names.
 NAME_PATTERN = r"^[/A-Za-z0-9][/A-Za-z0-9\.\-_]*$"
+ANY_NAME = r"(?s).+"
 NAME_LENGTH = 250
 FIELDS = ("path", "folder", "name", "stem", "suffix", "dataset")
 
@@ -52,7 +53,7 @@ def problem_of_name(name: str, pattern: str = NAME_PATTERN, length: int = NAME_L
     if len(name) > length:
         return f"its name in Rucio would have {len(name)} characters, and {length} is the most"
     # `$` matches before a line end at the end, too, in Rucio's own check as here.
-    if re.match(pattern, name) and not name.endswith("\n"):
+    if re.match(pattern, name) and (pattern == ANY_NAME or not name.endswith("\n")):
         return ""
     bad = sorted({c for c in name if not re.match(r"[/A-Za-z0-9.\-_]", c)})
     if not bad:

@@ -76,10 +76,10 @@ def protect(
             targets = _rules(client, batch, promise.destination, promise.copies, promise.lifetime)
             if releasing and not _may_release(client, sources[0]):
                 releasing = False
-                days = KEPT_SECONDS // 86_400
                 on_note(
-                    f"This Rucio does not let users end their own rules: the copy on {promise.source} goes in {days} "
-                    "days, and not earlier. If the other copies are not there by then, upload again."
+                    f"This Rucio does not let users end their own rules: the copy on {promise.source} goes in "
+                    f"{KEPT_SECONDS // 86_400} days, and not earlier, whether the others are there by then or not. "
+                    "Look before: datalake rules"
                 )
             pairs = zip(batch, sources, targets, strict=True)
             done = [Ruled(did, source, target, releasing) for did, source, target in pairs]

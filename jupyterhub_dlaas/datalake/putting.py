@@ -23,6 +23,7 @@ _TOLD = 10  # rules that are printed one by one
 def name_options(function: F) -> F:
     """How files, datasets and containers are called."""
     for option in (
+        click.option("--any-name", is_flag=True, help="Leave it to your Rucio which names are possible."),
         click.option("--safe-names", is_flag=True, help="Write _ in a name for what Rucio does not allow there."),
         click.option("--name", "template", metavar="TEMPLATE", default="{path}", help="Names of the files; {path}."),
         click.option("--container", metavar="NAME", help="A dataset for each folder, all of them in this container."),

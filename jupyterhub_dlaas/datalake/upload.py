@@ -12,6 +12,7 @@ from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.injecting import Injection, Report, Watcher, nothing_found
 from jupyterhub_dlaas.datalake.journal import Journal, folder
 from jupyterhub_dlaas.datalake.lake import load
+from jupyterhub_dlaas.datalake.names import ANY_NAME, NAME_PATTERN
 from jupyterhub_dlaas.datalake.plan import Aim, Place, Planned, Survey, ascii_path, survey
 from jupyterhub_dlaas.datalake.protecting import Promise, earlier_of
 from jupyterhub_dlaas.datalake.scan import Found, roots, scan
@@ -25,7 +26,8 @@ _TOLD = 10  # paths left out that are said one by one
 class Wish:
     """What a person asks for; the defaults are those of the command. `lifetime` in seconds, None: without end.
 
-    `dataset` and `container` may be written with their scope, which `scope` is for otherwise.
+    `any_name`: for a Rucio with another schema than the generic one. `dataset` and `container` may be written with
+    their scope, which `scope` is for otherwise.
     """
 
     scope: str | None = None
@@ -33,6 +35,7 @@ class Wish:
     container: str | None = None
     template: str = "{path}"
     safe_names: bool = False
+    any_name: bool = False
     rse: str | None = None
     qos: str | None = None
     copies: int = 1
@@ -66,6 +69,7 @@ class Wish:
             container=name if self.container else "",
             template=self.template,
             safe_names=self.safe_names,
+            pattern=ANY_NAME if self.any_name else NAME_PATTERN,
             destination=self.destination(),
             copies=self.copies,
             lifetime=self.lifetime,

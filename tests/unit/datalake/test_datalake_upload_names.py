@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_dlaas.datalake.names import NAME_LENGTH, NAME_PATTERN, did_name, problem_of_name, problem_of_path
+from jupyterhub_dlaas.datalake.names import (
+    ANY_NAME,
+    NAME_LENGTH,
+    NAME_PATTERN,
+    did_name,
+    problem_of_name,
+    problem_of_path,
+)
 
 
 def test_the_rules_for_names_are_those_of_rucios_generic_schema() -> None:
@@ -68,6 +75,10 @@ def test_a_template_takes_a_path_apart() -> None:
 def test_a_template_with_an_unknown_field_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"\{size\}; it may have \{path\}, \{folder\}"):
         did_name("x", "{size}", "d")
+
+
+def test_a_rucio_with_another_schema_may_take_any_name() -> None:
+    assert problem_of_name("größe, 50 % +", ANY_NAME) == ""
 
 
 def test_safe_names_are_possible() -> None:

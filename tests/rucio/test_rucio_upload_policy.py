@@ -1,0 +1,32 @@
+"""`datalake upload` at a Rucio whose policy does not let users end their own rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.lake_user import LakeUser
+from support.rucio_lake import running_lake
+
+
+@pytest.fixture
+def alice(tmp_path: Path) -> Iterator[LakeUser]:
+    with running_lake(policy="") as lake:
+        yield LakeUser(lake, "alice", tmp_path / "alice")
+
+
+def test_the_scratch_copy_is_kept_for_two_weeks_and_that_is_said(alice: LakeUser) -> None:
+    alice.write_scratch({"run/x.dat": b"x"})
+
+    done = alice.datalake("upload", alice.scratch / "run", "--qos", "SAFE", "--json")
+
+    assert done.code == 0, done
+    assert "the copy on LAKE-SCRATCHDISK goes in 14 days, and not earlier" in done.err
+    (ruled,) = json.loads(done.out)["rules"]
+    assert ruled["source_released"] is False
+    rule = alice.lake.root.get_replication_rule(ruled["source_rule"])
+    assert timedelta(days=13) < rule["expires_at"] - rule["created_at"] <= timedelta(days=14, seconds=60)
+    assert (alice.scratch / "run/x.dat").exists()
