@@ -44,7 +44,9 @@ def carol(free_lake: RucioLake, tmp_path: Path) -> LakeUser:
 def put(lake: RucioLake, user: LakeUser, names: tuple[str, ...]) -> tuple[DID, list[str]]:
     """A dataset of files with these names on the mounted storage: it, and their paths."""
     dataset = DID(user.scope, user.name_of("dataset of all"))
-    files = [{"scope": user.scope, "name": f"{user.unique} {name}", "bytes": 5, "adler32": "00000001"} for name in names]
+    files = [
+        {"scope": user.scope, "name": f"{user.unique} {name}", "bytes": 5, "adler32": "00000001"} for name in names
+    ]
     lake.root.add_replicas(lake.mounted, [dict(file) for file in files])
     lake.root.add_dids([{**dataset.as_dict(), "type": "DATASET"}])
     lake.root.attach_dids_to_dids([{**dataset.as_dict(), "dids": files}])
