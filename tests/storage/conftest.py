@@ -24,9 +24,11 @@ _logs = LogReader()
 def lab() -> Iterator[Lab]:
     """The running servers."""
     folder = temporary_folder()
-    with Lab(folder) as running:
-        yield running
-    remove(folder)
+    try:
+        with Lab(folder) as running:
+            yield running
+    finally:
+        remove(folder)
 
 
 @pytest.fixture(scope="session")
