@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from jupyterhub_dlaas.datalake.token_file import expiry, refusal
 _GIVEN, _SETTLED = "_dlaas_given_token", "_dlaas_settled"
 _LOCK = threading.Lock()
 _chosen: list[Instance] = []
+_for_good = ExitStack()
 
 
 @contextmanager
@@ -32,11 +33,15 @@ def own_tokens(instance: Instance) -> Iterator[None]:
     """While it lasts, protocols of Rucio's clients in this process send each storage its own token.
 
     The token is read from its file each time it is used, so that one that was renewed meanwhile is taken up. Storage
-    that no pattern of the instance names gets what it would get without this.
+    that no pattern of the instance names gets what it would get without this. Over https the storage has to show a
+    certificate that this server trusts.
     """
-    install(instance)
+    from jupyterhub_dlaas.datalake.verified_https import verified_https
+
+    _install(instance)
     try:
-        yield
+        with verified_https(instance.ca_cert):
+            yield
     finally:
         with _LOCK:
             _chosen.remove(instance)
@@ -44,6 +49,13 @@ def own_tokens(instance: Instance) -> Iterator[None]:
 
 def install(instance: Instance) -> None:
     """The same for the rest of the process; for children that do nothing else."""
+    from jupyterhub_dlaas.datalake.verified_https import verified_https
+
+    _install(instance)
+    _for_good.enter_context(verified_https(instance.ca_cert))
+
+
+def _install(instance: Instance) -> None:
     from rucio.rse.protocols.protocol import RSEProtocol
 
     with _LOCK:

@@ -184,7 +184,7 @@ class Reader:
 
             self._session = requests.Session()
             self._session.auth = _keep  # or requests would put a password of ~/.netrc in the token's place
-            self._session.mount("https://", _adapter(self._ca_cert))
+            self._session.mount("https://", trusting_adapter(self._ca_cert))
         return self._session
 
 
@@ -203,7 +203,7 @@ def _keep(request: Any) -> Any:
 
 
 @functools.cache
-def _adapter(ca_cert: str | None) -> Any:
+def trusting_adapter(ca_cert: str | None) -> Any:
     """Trusts what the system trusts, the grid's CAs where X509_CERT_DIR names them, and the catalogue's own."""
     from requests.adapters import HTTPAdapter
 

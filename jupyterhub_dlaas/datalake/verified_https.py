@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jupyterhub_dlaas.datalake.streams import _adapter
+from jupyterhub_dlaas.datalake.streams import trusting_adapter
 
 _LOCK = threading.Lock()
 
@@ -22,7 +22,7 @@ def verified_https(ca_cert: str | None) -> Iterator[None]:
     import requests
     from rucio.rse.protocols import webdav
 
-    adapter = _adapter(ca_cert)
+    adapter = trusting_adapter(ca_cert)
 
     class Verifying(requests.Session):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -114,6 +114,11 @@ def test_the_panels_children_send_storage_its_own_token(server: Path) -> None:
     assert run(CHILD.format(name="escape")) == ["''", "for-cnaf", "for-rucio"]
 
 
+def test_the_panels_children_look_at_the_storages_certificates(server: Path) -> None:
+    code = "import gc; gc.collect(); from rucio.rse.protocols import webdav; print(webdav.requests.Session.__name__)"
+    assert run(CHILD.format(name="escape") + code)[-1] == "Verifying"
+
+
 def test_one_instances_storage_tokens_are_not_anothers(server: Path) -> None:
     assert run(CHILD.format(name="ska")) == ["''", "for-rucio", "for-rucio"]
 
