@@ -175,7 +175,7 @@ _SYSTEM: Mapping[int, tuple[Code, str]] = {
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), (Code.NOT_FOUND, "Check the path.")),
     **dict.fromkeys((errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST), (Code.USAGE, "Check the path.")),
     **dict.fromkeys(
-        (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ECONNREFUSED),
+        (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ECONNREFUSED),
         (Code.UNREACHABLE, "The storage behind it does not answer. " + ADVICE["mount"]),
     ),
 }

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from jupyterhub_dlaas.bundle import paths
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 
-FILE = "datalake.json"  # relative to $DLAAS_DIR
 VERSION = 1
 
 
@@ -110,7 +110,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Lake:
             "Run it in a terminal or notebook of a server that you started at the hub.",
             Code.USAGE,
         )
-    path = Path(environ["DLAAS_DIR"]) / FILE
+    path = Path(environ["DLAAS_DIR"]) / paths.DATALAKE
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
