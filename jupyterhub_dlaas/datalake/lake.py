@@ -13,6 +13,7 @@ from typing import Any
 from jupyterhub_dlaas.bundle import paths
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 
+FILE = paths.DATALAKE  # relative to $DLAAS_DIR
 VERSION = 1
 
 
@@ -110,7 +111,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Lake:
             "Run it in a terminal or notebook of a server that you started at the hub.",
             Code.USAGE,
         )
-    path = Path(environ["DLAAS_DIR"]) / paths.DATALAKE
+    path = Path(environ["DLAAS_DIR"]) / FILE
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
