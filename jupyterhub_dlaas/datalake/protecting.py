@@ -15,7 +15,6 @@ from jupyterhub_dlaas.datalake.dids import DID, batches
 from jupyterhub_dlaas.datalake.failure import Code, Failure
 from jupyterhub_dlaas.datalake.journal import Journal
 
-KEPT_SECONDS = 14 * 86_400  # of the rule that protects a copy which is to go; ATLAS's policy allows 15 days at most
 _AT_ONCE = 100  # rules in one request
 _COMMENT = "datalake upload"
 
@@ -35,8 +34,7 @@ class Promise:
 
     @property
     def source_lifetime(self) -> int | None:
-        if self.release:
-            return KEPT_SECONDS
+        """None beside a destination: whatever happens until its copies are there, the only one stays."""
         return None if self.destination else self.lifetime
 
 
@@ -64,7 +62,7 @@ def protect(
     """Makes the rules of all these datasets, the protecting ones first; a rule that is there already is taken.
 
     Raises a Failure as `adding.add_rule`; what is registered is protected by then. Where Rucio's policy does not let
-    users end their own rules, `on_note` hears of it and the rule on the source ends by its own lifetime.
+    users end their own rules, `on_note` hears of it and the copy on the source stays.
     """
     made = []
     releasing = promise.release and bool(promise.destination)
@@ -77,9 +75,8 @@ def protect(
             if releasing and not _may_release(client, sources[0]):
                 releasing = False
                 on_note(
-                    f"This Rucio does not let users end their own rules: the copy on {promise.source} goes in "
-                    f"{KEPT_SECONDS // 86_400} days, and not earlier, whether the others are there by then or not. "
-                    "Look before: datalake rules"
+                    f"This Rucio does not let users end their own rules: the copies on {promise.source} stay until "
+                    "your VO's data managers end their rules, which datalake rules lists."
                 )
             pairs = zip(batch, sources, targets, strict=True)
             done = [Ruled(did, source, target, releasing) for did, source, target in pairs]
