@@ -162,6 +162,7 @@ def _summing(size: int) -> list[Row]:
         if shutil.which("xrdadler32"):
             others["`xrdadler32`"] = (lambda: _xrdadler32(path), ">= 0.83 x (within 1.2 x)", 1 / 1.2)
         seconds: dict[str, list[float]] = {"ours": [], **{other: [] for other in others}}
+        rucio(str(path))  # so that all of it is in the cache for the first, too
         for _ in range(ROUNDS):
             for other, action in [("ours", lambda: adler32(path)), *((key, value[0]) for key, value in others.items())]:
                 began = time.perf_counter()

@@ -18,8 +18,8 @@ from jupyterhub_dlaas.datalake.failure import failure_of
 from jupyterhub_dlaas.datalake.scan import Found
 
 _MODULUS = 65521
-_BUFFER = 1 << 20  # bytes; stays in a core's cache between the reading and the summing
-_PIECE = 256 << 20  # bytes of a large file that one thread sums
+_BUFFER = 1 << 19  # bytes; stays in a core's cache between the reading and the summing
+_PIECE = 64 << 20  # bytes of a large file that one thread sums
 _SMALL = 1 << 20  # bytes; files below this go to a thread several at a time
 _TOGETHER = 32
 _local = threading.local()

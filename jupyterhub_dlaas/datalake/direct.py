@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _storage(client: Any, aim: Aim) -> str:
 class _Upload(Injection):
     """An injection that copies a batch before it registers it."""
 
-    batch = 100
+    batch = 20  # copied files that a killed run would have to compare again
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments[:-1])
@@ -98,7 +99,7 @@ class _Copier:
 
     def __init__(self, connect: Callable[[], Any], instance: Instance, rse: str) -> None:
         self._connect, self._instance, self._rse = connect, instance, rse
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="upload")
+        self._jobs: queue.SimpleQueue[tuple[Future[str], Entry]] = queue.SimpleQueue()
         self._local = threading.local()
         self._stack = ExitStack()
         self._over = threading.Event()
@@ -108,18 +109,34 @@ class _Copier:
 
         self._stack.enter_context(own_tokens(self._instance))
         self._stack.enter_context(verified_https(self._instance.ca_cert))
+        for number in range(_WORKERS):
+            # Daemons: Ctrl-C does not wait for the end of a large file.
+            threading.Thread(target=self._work, name=f"upload-{number}", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._stack.close()
+        if not any(error):
+            self._stack.close()  # else what is being copied still goes by it, until the process ends
 
     def copy(self, entries: list[Entry]) -> list[Refused]:
         """The files that could not be copied. A Failure where Rucio refuses the account, which concerns them all."""
-        futures = [self._pool.submit(self._one, entry) for entry in entries]
-        results = [(entry, future.result()) for entry, future in zip(entries, futures, strict=True)]
+        jobs = [(Future[str](), entry) for entry in entries]
+        for job in jobs:
+            self._jobs.put(job)
+        results = [(entry, future.result()) for future, entry in jobs]
         return [Refused(entry.path, why) for entry, why in results if why]
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            try:
+                future, entry = self._jobs.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            try:
+                future.set_result(self._one(entry))
+            except BaseException as error:  # noqa: BLE001  raised in the thread that waits
+                future.set_exception(error)
 
     def _one(self, entry: Entry) -> str:
         """Why the file could not be copied; "" when it is there. A Failure where the storage refuses the account."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,22 @@ def test_while_rucio_is_away_it_is_tried_again(alice: LakeUser) -> None:
 
     assert done.code == 0, done
     assert "It is tried again." in done.err
+
+
+def test_ctrl_c_while_copying_ends_at_once_and_the_same_command_goes_on(
+    lake: RucioLake, alice: LakeUser, disk: str
+) -> None:
+    folder = papers(alice, 60)
+    command = ("upload", folder, "--rse", disk, "--json")
+    running = alice.start_datalake(*command)
+    journal = Path(alice.environ["HOME"], ".local/state/datalake")
+    lake.until(lambda: any('"registered"' in path.read_text() for path in journal.glob("*.jsonl")))
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=20)
+
+    done = alice.datalake(*command)
+
+    assert running.returncode == 130, err
+    assert done.code == 0, done
+    assert json.loads(done.out)["already"] >= 20
+    assert len(list(lake.root.list_files(alice.scope, folder.name))) == 60
