@@ -76,6 +76,7 @@ class Run:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._fatal: BaseException | None = None
+        self._mounted = instance.mount is not None
         self._taken: set[int] = set()
         self._folders: set[Path] = set()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_BATCH)
@@ -170,7 +171,7 @@ class Run:
     def _sources(self, wanted: Sequence[File]) -> dict[DID, list[Source]]:
         """Under the mount where a file is there; else, and for the rest, at the storages."""
         found: dict[DID, list[Source]] = {}
-        if self._instance.mount and self._instance.destination_rse:
+        if self._mounted and self._instance.destination_rse:
             from jupyterhub_dlaas.datalake.local import local_paths
 
             rse = self._instance.destination_rse
@@ -180,7 +181,8 @@ class Run:
                         found[file.did] = [Source(rse, path.as_uri(), path)]
             except Failure as failure:
                 if failure.code is not Code.UNREACHABLE:
-                    raise  # a dead mount keeps nobody from asking the storages themselves
+                    raise
+                self._mounted = False  # a dead mount keeps nobody from asking the storages themselves
         found.update(sources_of(self._rucio, [file for file in wanted if file.did not in found], self._site))
         return found
 

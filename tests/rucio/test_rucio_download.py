@@ -100,6 +100,13 @@ def test_what_is_gone_from_the_storage_is_said_to_be_gone(lake: RucioLake, alice
     assert len(here(there)) == 1
 
 
+def test_where_the_mount_is_dead_the_storage_itself_is_read(alice: LakeUser, there: Path) -> None:
+    did = alice.make_dataset(2)
+    alice.change_instance(mount="/nonexistent/eos")
+    done = alice.datalake("download", did, "--to", there)
+    assert (done.code, len(here(there))) == (0, 2), done.err
+
+
 def test_an_unknown_did_is_an_answer(alice: LakeUser, there: Path) -> None:
     done = alice.datalake("download", "user.alice:no-such-thing", "--to", there)
     assert (done.code, done.out) == (Code.NOT_FOUND, "")
