@@ -70,6 +70,19 @@ def test_a_lab_that_is_stopped_leaves_nothing(own: Own) -> None:
     assert own.left() == []
 
 
+def test_what_it_says_can_be_typed(own: Own) -> None:
+    _, text = own.lab("up", "--background")
+    scientist, administrator, storage = (part.splitlines() for part in text.split("\n\n")[-5:-2])
+    lines = [line.partition("    (or")[0].strip() for line in scientist[1:]]
+    assert [line.split()[:2] for line in lines[-2:]] == [["datalake", "upload"], ["datalake", "path"]]
+    done = run("bash", "-ec", "\n".join(lines), env=own.environment)
+    assert done.code == 0, done.err
+    assert Path(done.out.splitlines()[-1]).is_relative_to(Layout(own.folder).mount)
+    for line in (*administrator[1:], *storage[1:]):
+        done = run("bash", "-ec", line, env=own.environment)
+        assert done.code == 0, (line, done.err)
+
+
 def test_a_lab_that_is_killed_takes_its_servers_along(own: Own) -> None:
     own.lab("up", "--background")
     pid = running(own.folder)

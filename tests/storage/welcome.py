@@ -23,7 +23,7 @@ from storage.layout import (
 from storage.plane import Lab
 from storage.tokens import DAY
 
-SHOWN = ("DLAAS_DIR", "RUCIO_HOME", "RUCIO_CONFIG", "X509_CERT_DIR", "HOME", "TMPDIR", "SCRATCH", "PATH")
+SHOWN = ("USER", "DLAAS_DIR", "RUCIO_HOME", "RUCIO_CONFIG", "X509_CERT_DIR", "HOME", "TMPDIR", "SCRATCH", "PATH")
 
 
 def furnish(lab: Lab) -> None:
@@ -66,9 +66,11 @@ def welcome(layout: Layout) -> str:
             f"  Rucio {layout.rucio_url}, IAM {layout.issuer}",
             "",
             "  As a scientist (bash, in another terminal; tokens live for a week)",
-            *(f"    source {_env(layout, name)}" for name in PEOPLE),
+            f"    source {_env(layout, PEOPLE[0])}    (or {', '.join(PEOPLE[1:])})",
             "    datalake status",
-            "    head -c 1M /dev/urandom > $SCRATCH/image.dat && datalake upload --qos SAFE --wait $SCRATCH/image.dat",
+            "    head -c 1M /dev/urandom > $SCRATCH/image.dat",
+            "    datalake upload $SCRATCH/image.dat --dataset first-light --qos SAFE --wait",
+            "    datalake path user.$USER:first-light --wait",
             "",
             "  As Rucio's administrator",
             f"    RUCIO_CONFIG={layout.folder / 'rucio' / 'etc' / 'rucio.cfg'} {rucio} rse list",
