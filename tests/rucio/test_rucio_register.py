@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from rucio.common.exception import DataIdentifierNotFound
+from support.faults import faulty_proxy
 from support.lake_user import LakeUser
 from support.rucio_lake import RucioLake, path_of
 
@@ -19,6 +21,14 @@ def night(alice: LakeUser, count: int = 3) -> Path:
     name = alice.name_of("night")
     alice.write_scratch({f"{name}/f{number:04d}.dat": os.urandom(100) for number in range(count)})
     return alice.scratch / name
+
+
+def files_of(lake: RucioLake, alice: LakeUser, dataset: str) -> set[str]:
+    """The names of its files; none while it is not there yet."""
+    try:
+        return {entry["name"] for entry in lake.root.list_files(alice.scope, dataset)}
+    except DataIdentifierNotFound:
+        return set()
 
 
 def rules(alice: LakeUser, name: str) -> dict[str, dict]:
@@ -130,10 +140,7 @@ def test_a_folder_is_followed_until_told_to_stop(lake: RucioLake, alice: LakeUse
     running = alice.start_datalake(*command, "--follow", "--done-suffix", ".done", "--json")
 
     def registered() -> set[str]:
-        try:
-            return {entry["name"] for entry in lake.root.list_files(alice.scope, dataset)}
-        except Exception:  # noqa: BLE001  not made yet
-            return set()
+        return files_of(lake, alice, dataset)
 
     for number in (0, 1):
         (folder / f"f{number:04d}.dat.done").touch()
@@ -160,7 +167,7 @@ def test_a_followed_folder_goes_on_after_a_kill(lake: RucioLake, alice: LakeUser
     (folder / "late.dat").write_bytes(b"late")
 
     again = alice.start_datalake(*command)
-    lake.until(lambda: len(list(lake.root.list_files(alice.scope, dataset))) == 4, what="the late file is there, too")
+    lake.until(lambda: len(files_of(lake, alice, dataset)) == 4, what="the late file is there, too")
     time.sleep(0.1)
     again.send_signal(signal.SIGINT)
     out, err = again.communicate(timeout=60)
@@ -169,3 +176,36 @@ def test_a_followed_folder_goes_on_after_a_kill(lake: RucioLake, alice: LakeUser
     assert json.loads(out)["files"] == 1
     parts = [did["name"] for did in lake.root.list_content(alice.scope, dataset)]
     assert all(rules(alice, part)[lake.scratch]["state"] == "OK" for part in parts)
+
+
+def test_while_rucio_is_away_files_wait_in_the_buffer_and_are_registered_later(
+    lake: RucioLake, alice: LakeUser
+) -> None:
+    folder = night(alice)
+    dataset = alice.name_of("obs")
+    with faulty_proxy(lake.url) as proxy:
+        alice.change_instance(rucio_host=proxy.url)
+        away = proxy.add("/dids/bulkmeta", 502, times=6)
+        command = ("register", folder, "--rse", lake.scratch, "--dataset", dataset, "--follow", "--settled", "0")
+        running = alice.start_datalake(*command)
+        away.met.wait(30)
+        lake.until(lambda: len(files_of(lake, alice, dataset)) == 3, what="the files are registered")
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 0, err
+    assert "It is tried again." in err
+
+
+def test_a_file_that_rucio_does_not_take_is_left_and_said_once(lake: RucioLake, alice: LakeUser) -> None:
+    folder = night(alice)
+    (folder / "50%.dat").write_bytes(b"x")
+    dataset = alice.name_of("obs")
+    command = ("register", folder, "--rse", lake.scratch, "--dataset", dataset, "--follow", "--settled", "0")
+    running = alice.start_datalake(*command)
+    lake.until(lambda: len(files_of(lake, alice, dataset)) == 3, what="the others are registered")
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 1, err
+    assert err.count("50%.dat is left out: a name in Rucio cannot have %.") == 1
