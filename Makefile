@@ -43,7 +43,7 @@ test-browser: .venv/.test ## a real Chromium through the whole demo
 test-keycloak: .venv/.test debian-java ## the conformance suite and the hub against a real Keycloak (Java 17, Maven, about 4 minutes)
 	DLAAS_TEST_ISSUER=keycloak $(BIN)/$(PYTEST) tests/conformance tests/keycloak
 
-test-storage: .venv/.test debian-storage ## XRootD servers, caches, a FUSE mount, and Rucio copying between them (about 5 minutes)
+test-storage: .venv/.test debian-storage ## XRootD servers, caches, a FUSE mount, and Rucio copying between them (about 8 minutes)
 	$(BIN)/$(PYTEST) tests/storage
 
 testbed-storage: .venv/.test debian-storage ## the same servers, left running until Ctrl-C: prints what is where (ARGS="--background", "--help")
