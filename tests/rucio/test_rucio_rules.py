@@ -381,7 +381,7 @@ def test_old_rule_outlives_a_stuck_successor_and_ends_when_that_is_ok(lake, alic
         new["id"],
         True,
     )
-    assert f"ends when {new['id']} is OK" in alice.datalake("rules", old["id"]).out
+    assert f"until {new['id']} is OK" in alice.datalake("rules", old["id"]).out
     assert paths[1].exists()
 
     os.rename(aside, paths[0])

@@ -111,9 +111,10 @@ def _show(client: Any, what: tuple[str, ...], state: str | None, as_json: bool) 
 
     def rows() -> Any:
         for rule in (first, *chosen):
-            words = f"{rule.words}; ends when {rule.replaced_by} is OK" if rule.replaced_by else rule.words
+            # Its own end has come already; Rucio spares it until then.
+            kept = f"until {rule.replaced_by} is OK" if rule.replaced_by else until(rule.expires_at)
             where = rule.rse_expression if rule.copies == 1 else f"{rule.rse_expression} x {rule.copies}"
-            yield rule.id, rule.did, where, words, until(rule.expires_at)
+            yield rule.id, rule.did, where, rule.words, kept
 
     table(("RULE", "DATA", "WHERE", "STATE", "KEPT"), rows())
 
