@@ -245,15 +245,15 @@ class Run:
         try:
             return fetcher.fetch(job.file, sources, job.target)
         except Failure as failure:
-            # What is wrong with the mount or with the cache is not wrong with the storages behind.
-            rest = self._directly(job.file, sources)
+            rest = self._others(job.file, sources, failure)
             if failure.code is Code.NO_SPACE or not rest:
                 raise
             return fetcher.fetch(job.file, rest, job.target)
 
-    def _directly(self, file: File, tried: Sequence[Source]) -> list[Source]:
+    def _others(self, file: File, tried: Sequence[Source], failure: Failure) -> list[Source]:
+        """What is wrong with the mount or the cache is not wrong with the storages behind; files move meanwhile."""
         behind = any(source.path is not None or source.through_cache for source in tried)
-        if not behind:
+        if not behind and failure.code is not Code.NOT_FOUND:
             return []
         direct = sources_of(self._rucio, [file], None).get(file.did, [])
         return [source for source in direct if source not in tried]

@@ -15,6 +15,7 @@ from support.lake_user import LakeUser
 from support.rucio_lake import RucioLake, path_of
 
 from jupyterhub_dlaas.datalake.dids import DID
+from jupyterhub_dlaas.datalake.download import download
 from jupyterhub_dlaas.datalake.failure import Code
 
 
@@ -186,6 +187,21 @@ report = download(["{alice.make_dataset(3, 1000)}"], "{there}", on_progress=hear
 print(report.downloaded, report.bytes, report.code.name, sum(heard))
 """
     assert in_a_notebook(alice, code) == "3 3000 OK 3000\n"
+
+
+def test_files_that_move_meanwhile_are_found_where_they_went(lake: RucioLake, alice: LakeUser, there: Path) -> None:
+    did = alice.make_dataset(3)
+    before, rules = stored(lake, did), []
+
+    def move(_more: int) -> None:
+        if not rules:
+            rules.extend(lake.root.add_replication_rule([did.as_dict()], 1, lake.mounted))
+            assert lake.settled(rules[0])["state"] == "OK"
+            for path in before.values():
+                path.unlink()
+
+    report = download([did], there, workers=1, on_progress=move, environ=alice.environ)
+    assert (report.downloaded, report.failed) == (3, 0), report
 
 
 def test_a_failure_is_raised_in_a_notebook(alice: LakeUser) -> None:
