@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peak import peak
 from benchmarks.rows import Row
 
 MANY, FEW = 500_000, 1_000
@@ -64,15 +64,11 @@ def _peak(arguments: list[str], environ: dict[str, str]) -> tuple[float, int]:
     """The command's peak resident memory in MB, and how many lines it printed."""
     command = [sys.executable, "-m", "jupyterhub_dlaas.datalake.cli", *arguments]
     with tempfile.TemporaryFile() as out:
-        started = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
-        assert started.stderr is not None
-        errors = started.stderr.read()
-        _, status, used = os.wait4(started.pid, 0)
-        started.returncode = os.waitstatus_to_exitcode(status)
-        assert started.returncode in (0, 8), errors.decode()
+        megabytes, code, errors = peak(command, environ, out)
+        assert code in (0, 8), errors
         out.seek(0)
         lines = sum(1 for _ in out)
-    return used.ru_maxrss / 1000, lines
+    return megabytes, lines
 
 
 def _server(folder: Path, rucio: _Rucio) -> dict[str, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peak import peak
 from benchmarks.rows import Row
 
 MANY, FEW = 500_000, 1_000
@@ -46,13 +46,12 @@ def _peak(place: Path, files: int, registered: int | None = None) -> float:
     """The peak resident memory in MB of registering so many files."""
     _fill(place, files)
     command = [sys.executable, "-m", "benchmarks.lake_register_memory", str(place)]
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert started.stdout is not None
-    printed = started.stdout.read()
-    _, status, used = os.wait4(started.pid, 0)
-    started.returncode = os.waitstatus_to_exitcode(status)
-    assert (started.returncode, printed.strip()) == (0, str(files if registered is None else registered)), printed
-    return used.ru_maxrss / 1000
+    with tempfile.TemporaryFile() as out:
+        megabytes, code, errors = peak(command, os.environ, out)
+        out.seek(0)
+        printed = out.read().decode().strip()
+    assert (code, printed) == (0, str(files if registered is None else registered)), printed + errors
+    return megabytes
 
 
 def _fill(place: Path, files: int) -> None:
