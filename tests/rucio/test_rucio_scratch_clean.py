@@ -295,9 +295,10 @@ def test_metrics_tell_what_was_done(operator: Operator, alice: LakeUser) -> None
 
 
 def test_json_is_for_scripts(operator: Operator, alice: LakeUser) -> None:
-    alice.write_scratch({"a.dat": b"a" * 7})
+    alice.write_scratch({"counted.dat": b"a" * 7})
     done = operator.dlaas("--yes", "--json")
     counts = json.loads(done.out)
+    assert done.code == 0, done
     assert (counts["ok"], counts["dry_run"], counts["removed"], counts["removed_bytes"]) == (True, False, 1, 7)
 
 
