@@ -58,6 +58,7 @@ demo-cluster: .venv/.test ## the same, left running: prints where to go and who 
 
 bench: .venv/.test ## measured beside what one would use instead
 	$(BIN)/python -m benchmarks --write docs/pages/reference/speed-table.md
+	$(BIN)/python -m benchmarks lake --write docs/pages/reference/speed-lake-table.md
 
 images: ## hub, agent, server and an example, with buildah, docker or podman (settings: images/build)
 	@images/build

@@ -1,6 +1,7 @@
 """`make bench`: everything is measured side by side in one run and printed as one table; `--write` puts it into docs.
 
-`python -m benchmarks bundle login` runs these only; `make bench-cluster` those that need a Kubernetes cluster.
+`python -m benchmarks bundle login` runs these only, `lake` all of the command `datalake`; `make bench-cluster` those
+that need a Kubernetes cluster.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "expiry": hub.expiry,
     "iam": iam_requests.rows,
     "agent": agent_memory.rows,
+}
+LAKE: dict[str, Callable[[], list[Row]]] = {
     "lake-path": lake_path.rows,
     "lake-download": lake_download.rows,
     "lake-memory": lake_memory.rows,
@@ -48,18 +51,17 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 
 def main() -> None:
-    known = {**PARTS, **NEED_A_CLUSTER}
+    known = {**PARTS, **LAKE, **NEED_A_CLUSTER}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of {', '.join(known)}; {', '.join(PARTS)} if none is named"
-    )
+    offered = f"of {', '.join(known)}, or lake, which is those of `datalake`; {', '.join(PARTS)} if none is named"
+    parser.add_argument("parts", nargs="*", metavar="PART", help=offered)
     parser.add_argument("--write", type=Path, help="also write the table to this Markdown file")
     given = parser.parse_args()
-    unknown = set(given.parts) - set(known)
+    unknown = set(given.parts) - set(known) - {"lake"}
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     rows: list[Row] = []
-    for name in given.parts or PARTS:
+    for name in [part for each in given.parts or PARTS for part in (LAKE if each == "lake" else [each])]:
         print(f"measuring {name} ...", flush=True)
         rows += known[name]()
     print(table(rows))

@@ -288,6 +288,11 @@ def speed() -> str:
     return _measured("speed-table.md", "make bench")
 
 
+def speed_lake() -> str:
+    """The other one of `make bench`: the command `datalake`."""
+    return _measured("speed-lake-table.md", "make bench")
+
+
 def speed_cluster() -> str:
     """The same of `make bench-cluster`."""
     return _measured("speed-cluster-table.md", "make bench-cluster")
@@ -324,5 +329,6 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "error_classes": error_classes,
     "iam_answers": iam_answers,
     "speed": speed,
+    "speed_lake": speed_lake,
     "speed_cluster": speed_cluster,
 }
