@@ -93,7 +93,9 @@ class Browser:
     async def __aenter__(self) -> Browser:
         jar = aiohttp.CookieJar(unsafe=True)  # cookies of a bare address, too
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-        self._session = aiohttp.ClientSession(cookie_jar=jar, timeout=timeout)
+        # A kept connection may be closed by the proxy in the moment in which a POST is sent on it.
+        connector = aiohttp.TCPConnector(force_close=True)
+        self._session = aiohttp.ClientSession(cookie_jar=jar, timeout=timeout, connector=connector)
         return self
 
     async def __aexit__(self, *_: object) -> None:
