@@ -16,7 +16,25 @@ from pathlib import Path
 
 import pytest
 from support.lake_user import LakeUser
+from support.leaks import Leaks, LogReader, children
 from support.rucio_lake import RucioLake, running_lake
+
+_logs = LogReader()
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """After each test no token is in any log, in a user's home, or in a process's environment or arguments."""
+    lake = request.getfixturevalue("lake") if "lake" in request.fixturenames else None
+    yield
+    leaks = Leaks()
+    for folder in (lake.folder, lake.settings.folder) if lake else ():
+        _logs.look(leaks, folder)
+    for path in tmp_path.glob("*/home/**/*"):  # journals of uploads, for one
+        if path.is_file() and not path.is_symlink():
+            leaks.text(str(path), path.read_text(errors="replace"))
+    leaks.processes(children())
+    assert not leaks.found, leaks.found
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from jupyterhub_dlaas.catalogue.load import parse
 from jupyterhub_dlaas.catalogue.offer import Choice, Offer
 from jupyterhub_dlaas.datalake.dids import DID
 from jupyterhub_dlaas.oidc.secret import Secret
+from support.leaks import JWT
 from support.rucio_lake import BackgroundIAM, client_of, path_of
 
 _NUMBERS = itertools.count(1)
@@ -165,6 +166,7 @@ class LakeUser:
             text=True,
             timeout=timeout,
         )
+        assert not JWT.search(done.stdout + done.stderr), f"datalake {args} printed a token"
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start_datalake(self, *args: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
