@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.page import commands, console, differences, typed
 from support.scene import ESCAPE, Scene, Server, until
-from support.x509_samples import proxy_pem, put
+from support.x509_samples import person, proxy_pem, put
 from traitlets.config import Config
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -124,3 +126,32 @@ async def test_what_the_environment_does_not_allow_is_said_by_the_hub(terminal: 
     code, _, err = await terminal.auth("x509")
     assert code == 2
     assert err.startswith("The auth type cannot be 'x509'. It is one of: oidc, x509_proxy.\n")
+
+
+async def test_every_command_of_the_how_to_prints_what_it_says(terminal: Terminal, tmp_path: Path) -> None:
+    person_, proxy, home = terminal.server.person.name, tmp_path / "proxy", tmp_path / "home"
+    on_page = "/tmp/x509up_u1000"
+    script = f'#!/bin/sh\necho "Enter GRID pass phrase:"\nfor at; do :; done\ncp -p {tmp_path}/made "$at"\n'
+    put(tmp_path / "made", proxy_pem(vo="escape"))
+    put(tmp_path / "bin/voms-proxy-init", script.encode(), 0o700)
+    home.mkdir()
+    path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), terminal.environ["PATH"]])
+    environ = {**terminal.environ, "HOME": str(home), "PATH": path, "X509_USER_PROXY": str(proxy)}
+
+    def run(command: str) -> tuple[int, str]:
+        if "--voms" in command:
+            put(home / ".globus/usercert.pem", person().certificate_pem())
+            put(home / ".globus/userkey.pem", person().key_pem(b"secret"))
+        if command.startswith("chmod"):
+            # The page's second way begins at oidc, too, with a proxy as it was brought here.
+            typed("datalake auth oidc", environ, home)
+            put(proxy, proxy_pem(), 0o644)
+        code, printed = typed(command.replace(on_page, str(proxy)), environ, home)
+        printed = printed.replace(str(proxy), on_page).replace(f" {person_}, by", " ada, by")
+        # Said because the proxy of this test is not at the place that all of a machine's processes share.
+        return code, re.sub(r"^Notebooks look for a proxy in .*\n", "", printed, flags=re.M)
+
+    text = console("how-to/certificate.md")
+    wrong = await asyncio.to_thread(differences, text, run)
+    assert not wrong, "\n".join(wrong)
+    assert len(commands(text)) == 5
