@@ -6,15 +6,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+from support.story import pytest_runtest_makereport as pytest_runtest_makereport
+from support.story import steps_so_far as steps_so_far
 from visitor import Demo, Visitor
 
-FAILED = pytest.StashKey[str]()
 PATIENCE = 20_000  # milliseconds, for what takes a moment on a busy machine
 expect.set_options(timeout=PATIENCE)
 
@@ -90,19 +91,3 @@ def visit(demo: Demo, chromium: Browser) -> Iterator[Callable[..., Visitor]]:
     yield begin
     for context in contexts:
         context.close()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.failed and item.parent is not None:
-        item.parent.stash.setdefault(FAILED, item.name)
-    return report
-
-
-@pytest.fixture
-def steps_so_far(request: pytest.FixtureRequest) -> None:
-    """For tests that are the steps of one story: without the earlier ones a later one means nothing."""
-    failed = request.node.parent.stash.get(FAILED, None)
-    if failed:
-        pytest.skip(f"an earlier step failed: {failed}")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.story import pytest_runtest_makereport as pytest_runtest_makereport
+from support.story import steps_so_far as steps_so_far
 
 from cluster import leaks
 from cluster.kubectl import ClusterError, kubectl, wait_until
@@ -18,7 +20,6 @@ from cluster.lake import Deployment, up
 from cluster.people import Visitor, visitor
 
 Say = Callable[[str], None]
-FAILED = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,19 +111,3 @@ def again(say: Say) -> Callable[..., float]:
         return wait_until(workload, calm, say=say)
 
     return wait
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    report = yield
-    if report.failed and item.parent is not None:
-        item.parent.stash.setdefault(FAILED, item.name)
-    return report
-
-
-@pytest.fixture
-def steps_so_far(request: pytest.FixtureRequest) -> None:
-    """For tests that are the steps of one story: without the earlier ones a later one means nothing."""
-    failed = request.node.parent.stash.get(FAILED, None)
-    if failed:
-        pytest.skip(f"an earlier step failed: {failed}")
