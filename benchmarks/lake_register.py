@@ -119,14 +119,9 @@ def _folder(alice: Any, files: int) -> Path:
 def _uploaded(alice: Any, files: int) -> float:
     """Seconds of `rucio upload` for each of the files, to a storage that names files itself."""
     lake, rse = alice.lake, "BENCH-USERDISK"
-    everything = {"read": 1, "write": 1, "delete": 1}
     disk = alice.folder / "disk"
     disk.mkdir()
-    lake.root.add_rse(rse, deterministic=True)
-    protocol = {"scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{disk}/"}
-    protocol |= {"impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": everything, "wan": everything}}
-    lake.root.add_protocol(rse, protocol)
-    lake.root.set_local_account_limit("alice", rse, 10**12)
+    lake.add_disk(rse, disk, quota=10**12)
     dataset = f"{alice.scope}:{alice.name_of('loop')}"
     folder = _folder(alice, files)
     began = time.perf_counter()

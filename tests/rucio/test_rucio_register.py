@@ -39,20 +39,7 @@ def rules(alice: LakeUser, name: str) -> dict[str, dict]:
 def sorted_disk(lake: RucioLake, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A deterministic storage on which users may register, and its folder."""
     rse, folder = "SORTED-USERDISK", tmp_path_factory.mktemp("sorted")
-    everything = {"read": 1, "write": 1, "delete": 1}
-    lake.root.add_rse(rse, deterministic=True)
-    lake.root.add_protocol(
-        rse,
-        {
-            "scheme": "file",
-            "hostname": "localhost",
-            "port": 0,
-            "prefix": f"{folder}/",
-            "impl": "rucio.rse.protocols.posix.Default",
-            "domains": {"lan": everything, "wan": everything},
-        },
-    )
-    lake.root.set_local_account_limit("alice", rse, 10**9)
+    lake.add_disk(rse, folder)
     return rse, folder
 
 

@@ -20,20 +20,7 @@ from jupyterhub_dlaas.datalake.upload import Run, Wish, upload
 def disk(lake: RucioLake, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A storage to which users may write by themselves."""
     rse, folder = "HOME-USERDISK", tmp_path_factory.mktemp("disk")
-    everything = {"read": 1, "write": 1, "delete": 1}
-    lake.root.add_rse(rse, deterministic=True)
-    lake.root.add_protocol(
-        rse,
-        {
-            "scheme": "file",
-            "hostname": "localhost",
-            "port": 0,
-            "prefix": f"{folder}/",
-            "impl": "rucio.rse.protocols.posix.Default",
-            "domains": {"lan": everything, "wan": everything},
-        },
-    )
-    lake.root.set_local_account_limit("alice", rse, 10**9)
+    lake.add_disk(rse, folder)
     return rse
 
 

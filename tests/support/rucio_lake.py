@@ -119,6 +119,15 @@ class RucioLake:
         """What is at the prefix of the scratch RSE."""
         return self.settings.scratch
 
+    def add_disk(self, rse: str, folder: Path, quota: int = 10**9) -> None:
+        """One more deterministic RSE, on which alice may register; its files are below the folder."""
+        everything = {"read": 1, "write": 1, "delete": 1}
+        protocol = {"scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{folder}/"}
+        protocol |= {"impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": everything, "wan": everything}}
+        self.root.add_rse(rse, deterministic=True)
+        self.root.add_protocol(rse, protocol)
+        self.root.set_local_account_limit("alice", rse, quota)
+
     def catalogue(self, scratch: Path, below: str) -> str:
         """A VO's catalogue with one environment, whose scratch storage, for this user, is `scratch`."""
         return CATALOGUE.format(
