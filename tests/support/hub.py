@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -92,6 +93,9 @@ class RunningHub:
         if self._proxy:
             self._proxy.terminate()
             self._proxy.wait(10)
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", self.proxy_port)) == 0:
+                    raise RuntimeError(f"the proxy goes on at port {self.proxy_port} after its end")
 
     def _start_proxy(self) -> None:
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": self._proxy_token}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from jupyterhub_dlaas.datalake.dids import DID
 from support.faults import FaultyProxy, faulty_proxy
@@ -22,7 +23,7 @@ def readable(user: LakeUser, did: DID, rse: str) -> bool:
     return all(user.lake.path(rse, file["scope"], file["name"]).stat().st_size == file["bytes"] for file in files)
 
 
-def sources(user: LakeUser, did: DID, rse: str) -> list:
+def sources(user: LakeUser, did: DID, rse: str) -> list[Path]:
     """Where the files of it lie."""
     return [user.lake.path(rse, file["scope"], file["name"]) for file in user.lake.root.list_files(did.scope, did.name)]
 
