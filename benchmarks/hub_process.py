@@ -173,6 +173,10 @@ def _in_cluster(c: Config, spec: dict[str, Any], cluster: dict[str, str]) -> Non
     c.KubeSpawner.delete_grace_period = 0
     c.KubeSpawner.start_timeout = 300
     c.DLaaSSpawner.agent_image = cluster["agent_image"]
+    if cluster.get("idle_sidecar"):
+        sleep = ["/usr/bin/python3", "-IS", "-c", "import time; time.sleep(3600)"]
+        idle = {"name": "idle", "image": cluster["agent_image"], "restartPolicy": "Always", "command": sleep}
+        c.KubeSpawner.init_containers = [idle]
 
 
 async def populate(app: JupyterHub, spec: dict[str, Any], folder: Path) -> list[dict[str, str]]:

@@ -20,9 +20,18 @@ from pathlib import Path
 STDLIB = Path(sysconfig.get_path("stdlib"))
 # Where an interpreter in /usr/bin looks for its library, wherever it came from.
 LIBRARY = f"usr/lib/python{sysconfig.get_python_version()}"
+# Without `site` and `-m`: they take longer than what `ready` itself does.
+PROGRAM = """\
+#!/usr/bin/python3 -IS
+import sys
+
+from jupyterhub_dlaas.agent.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 # Imported by name while the interpreter starts or a host name is looked up.
-BY_NAME = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_8", "runpy", "site")
+BY_NAME = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_8", "runpy")
 # Followed from imports that the agent never gets to: tests, terminals, other systems, other protocols.
 UNUSED = (
     *("asyncio", "bz2", "cmd", "code", "concurrent", "curses", "doctest", "ftplib", "lzma", "multiprocessing", "pdb"),
@@ -39,6 +48,9 @@ def main(package: Path, root: Path) -> None:
     interpreter = root / "usr/bin/python3"
     interpreter.parent.mkdir(parents=True)
     shutil.copy(Path(sys.executable).resolve(), interpreter)
+    program = root / "usr/bin/dlaas-agent"
+    program.write_text(PROGRAM)
+    program.chmod(0o555)
     for library in libraries([interpreter, *extensions]):
         # The loader is named in the binaries; it finds libraries in /usr/lib whatever the base's layout.
         copy(

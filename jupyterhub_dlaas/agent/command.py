@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-AGENT_PYTHON = "/usr/bin/python3"  # where images/agent has its interpreter
+AGENT_PROGRAM = "/usr/bin/dlaas-agent"  # of images/agent: its interpreter, as isolated as here
 
 
 def command(
@@ -18,13 +18,13 @@ def command(
     ready_fd: int | None = None,
     ca_file: str | None = None,
     start_timeout_seconds: float | None = None,
-    python: str | None = None,
+    program: str | None = None,
 ) -> list[str]:
     """The arguments of an agent; exactly one of the three credentials is given.
 
-    `credential_secret` is a file of a Secret that only the agent's container mounts. `python` is the interpreter, this
-    one unless given (AGENT_PYTHON in a pod). It runs isolated (`-I`), so that
-    neither `PYTHON*` variables nor files in the current folder, both in a user's hands, decide what code it runs.
+    `credential_secret` is a file of a Secret that only the agent's container mounts. `program` is an agent of its own
+    (AGENT_PROGRAM in a pod); otherwise this interpreter runs it, isolated (`-I`), so that neither `PYTHON*` variables
+    nor files in the current folder, both in a user's hands, decide what code it runs.
     """
     if [credential_fd, credential_file, credential_secret].count(None) != 2:
         raise ValueError("exactly one of credential_fd, credential_file and credential_secret has to be given")
@@ -40,13 +40,17 @@ def command(
         "--start-timeout": start_timeout_seconds,
     }
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
-    return [python or sys.executable, "-I", "-m", "jupyterhub_dlaas.agent", *given]
+    return [*_agent(program), *given]
 
 
-def ready_command(*, files: str, python: str | None = None, wait_seconds: float | None = None) -> list[str]:
+def ready_command(*, files: str, program: str | None = None, wait_seconds: float | None = None) -> list[str]:
     """The arguments of the question whether an agent's first write is complete: exit 0, or 1 with a sentence.
 
     It is answered at once, or waits up to `wait_seconds` for the 0.
     """
     wait = [] if wait_seconds is None else ["--wait", str(wait_seconds)]
-    return [python or sys.executable, "-I", "-m", "jupyterhub_dlaas.agent", "ready", "--files", files, *wait]
+    return [*_agent(program), "ready", "--files", files, *wait]
+
+
+def _agent(program: str | None) -> list[str]:
+    return [program] if program else [sys.executable, "-I", "-m", "jupyterhub_dlaas.agent"]

@@ -46,20 +46,22 @@ class StartWatch:
 
     async def until_up(self, is_up: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Tells the steps; returns the pod when it is up. Raises BundleError when that cannot be any more."""
-        was_there = False
+        known: dict[str, Any] | None = None
         look = 0
         while True:
             if look % _LOOKS_PER_TELLING == 0:
                 self.tell()
             seen = self._own()
             if seen is not None:
-                was_there = True
-                if why := kube_events.why_failed(seen, self._hide):
+                # KubeSpawner's watch brings a new one for each change.
+                if seen is not known and (why := kube_events.why_failed(seen, self._hide)):
                     raise BundleError(why)
-                self._need_mounts(seen)
+                known = seen
+                if self._lacking:
+                    self._need_mounts(seen)
                 if is_up(seen):
                     return seen
-            elif was_there and await self._is_gone():
+            elif known is not None and await self._is_gone():
                 raise BundleError("The server's pod was deleted while it was starting.", hint="Try again.")
             await asyncio.sleep(_LOOK_SECONDS)
             look += 1

@@ -14,7 +14,7 @@ from typing import Any
 from kubernetes_asyncio.client.models import V1Container, V1Volume
 from kubespawner.utils import get_k8s_model
 
-from jupyterhub_dlaas.agent.command import AGENT_PYTHON, command, ready_command
+from jupyterhub_dlaas.agent.command import AGENT_PROGRAM, command, ready_command
 from jupyterhub_dlaas.bundle.environment import UNSET, environment
 from jupyterhub_dlaas.bundle.paths import Places
 from jupyterhub_dlaas.catalogue.offer import Choice
@@ -183,7 +183,7 @@ def _agent(
     settings: AgentSettings, places: Places, hub_url: str, uid: int, gid: int, mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     ready = ready_command(
-        files=places.files_dir, python=AGENT_PYTHON, wait_seconds=settings.timeout_seconds + _LATER_SECONDS
+        files=places.files_dir, program=AGENT_PROGRAM, wait_seconds=settings.timeout_seconds + _LATER_SECONDS
     )
     return {
         "name": AGENT,
@@ -196,7 +196,7 @@ def _agent(
             cache=places.cache_dir,
             credential_secret=f"{_CREDENTIAL_AT}/{SECRET_KEY}",
             start_timeout_seconds=settings.timeout_seconds,
-            python=AGENT_PYTHON,
+            program=AGENT_PROGRAM,
         ),
         # The notebook is started when this has returned. A startup probe would look once a second.
         "lifecycle": {"postStart": {"exec": {"command": ready}}},

@@ -160,10 +160,9 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         try:
             self._refuse_profiles()
             await self._need_rights()
-            self._credential = await self.open_data_lake()
             self.places = pod.new_places()
             self._pod = self._pod_of(pod.new_secret_name(self.pod_name))
-            self.save_state()
+            self._credential = await self.open_data_lake()  # which saves all of it
             return await self._until_up(self._pod, until)
         except DLaaSError as error:
             self.log.error("%s's server %r was not started: %s", self.user.name, self.name, error)

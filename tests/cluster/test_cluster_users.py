@@ -146,7 +146,7 @@ async def test_the_notebook_has_neither_the_agents_credential_nor_its_processes(
     assert one.inside("ls /run/dlaas-credential 2>&1 || true").endswith("No such file or directory")
     processes = one.inside("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert "jupyterhub-singleuser" in processes
-    assert "jupyterhub_dlaas.agent" not in processes
+    assert "dlaas-agent" not in processes
     assert one.inside("ls /var/run/secrets/kubernetes.io 2>&1 || true").endswith("No such file or directory")
 
 

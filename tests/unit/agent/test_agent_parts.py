@@ -177,9 +177,9 @@ def test_the_agent_imports_the_standard_library_alone():
 
 
 def test_the_ready_command_asks_about_the_folder():
-    assert ready_command(files="/f", python="python3") == [
-        *["python3", "-I", "-m", "jupyterhub_dlaas.agent", "ready", "--files", "/f"]
-    ]
+    isolated = [sys.executable, "-I", "-m", "jupyterhub_dlaas.agent"]
+    assert ready_command(files="/f") == [*isolated, "ready", "--files", "/f"]
+    assert ready_command(files="/f", program="/usr/bin/agent") == ["/usr/bin/agent", "ready", "--files", "/f"]
 
 
 def test_the_ready_command_says_how_long_to_wait():

@@ -46,7 +46,7 @@ async def test_the_whole_pod(lake: Scene) -> None:
         {"name": "dlaas-storage-0", "mountPath": "/eos", "readOnly": True, "mountPropagation": "HostToContainer"},
         {"name": "dlaas-storage-1", "mountPath": "/scratch", "readOnly": False, "subPath": "alice"},
     ]
-    python = ["/usr/bin/python3", "-I", "-m", "jupyterhub_dlaas.agent"]
+    agent = "/usr/bin/dlaas-agent"
     assert spec == {
         "automountServiceAccountToken": False,
         "restartPolicy": "OnFailure",
@@ -66,14 +66,12 @@ async def test_the_whole_pod(lake: Scene) -> None:
                 "imagePullPolicy": "IfNotPresent",
                 "restartPolicy": "Always",
                 "command": [
-                    *python,
+                    agent,
                     *("--hub-url", "http://10.0.0.1:8081/hub/", "--files", files),
                     *("--cache", "/run/dlaas-cache/rucio", "--credential-secret", "/run/dlaas-credential/token"),
                     *("--start-timeout", "30.0"),
                 ],
-                "lifecycle": {
-                    "postStart": {"exec": {"command": [*python, "ready", "--files", files, "--wait", "40.0"]}}
-                },
+                "lifecycle": {"postStart": {"exec": {"command": [agent, "ready", "--files", files, "--wait", "40.0"]}}},
                 "resources": {
                     "requests": {"cpu": "5m", "memory": "24Mi"},
                     "limits": {"cpu": "1", "memory": "64Mi"},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import jupyterhub_dlaas
-from jupyterhub_dlaas.agent.command import AGENT_PYTHON, ready_command
+from jupyterhub_dlaas.agent.command import AGENT_PROGRAM, ready_command
 
 REPO = Path(__file__).resolve().parents[3]
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_no_shell_no_pip_and_no_source(root):
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    assert {path for path in files if "bin/" in path} == {AGENT_PYTHON.lstrip("/")}
+    assert {path for path in files if "bin/" in path} == {AGENT_PROGRAM.lstrip("/"), SYSTEM_PYTHON.lstrip("/")}
     assert not {path for path in files if path.endswith(".py") or "pip" in path.split("/")}
 
 
@@ -65,9 +65,9 @@ def test_the_agent_runs_in_it_as_any_user(root):
     )
     certificates = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
     done = subprocess.run(
-        [AGENT_PYTHON, "-I", "-c", imports], preexec_fn=enter, env=certificates, capture_output=True, text=True
+        [SYSTEM_PYTHON, "-I", "-S", "-c", imports], preexec_fn=enter, env=certificates, capture_output=True, text=True
     )
     assert done.stdout.startswith("OpenSSL 3"), done.stderr
-    ready = subprocess.run(ready_command(files="/none", python=AGENT_PYTHON), preexec_fn=enter, env={}, stderr=-1)
+    ready = subprocess.run(ready_command(files="/none", program=AGENT_PROGRAM), preexec_fn=enter, env={}, stderr=-1)
     assert ready.returncode == 1
     assert sys.executable not in ready.stderr.decode()

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from jupyterhub_dlaas.agent.command import AGENT_PYTHON, command
+from jupyterhub_dlaas.agent.command import AGENT_PROGRAM, command
 from jupyterhub_dlaas.bundle.jupyter import SERVER_EXTENSION
 
 REPO = Path(__file__).resolve().parents[3]
@@ -133,8 +133,8 @@ def test_the_server_extension_is_on():
 
 
 def test_the_agents_image_starts_it_as_a_spawner_does():
-    spawned = command(hub_url="u", files="f", cache="c", credential_secret="s", python=AGENT_PYTHON)
-    assert ast.literal_eval(values("agent", "ENTRYPOINT")[0]) == spawned[:4]
+    spawned = command(hub_url="u", files="f", cache="c", credential_secret="s", program=AGENT_PROGRAM)
+    assert ast.literal_eval(values("agent", "ENTRYPOINT")[0]) == spawned[:1]
 
 
 def test_the_build_script_is_sound_and_builds_these_four():
