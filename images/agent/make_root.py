@@ -31,7 +31,7 @@ sys.exit(main(sys.argv[1:]))
 """
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 # Imported by name while the interpreter starts or a host name is looked up.
-BY_NAME = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_8", "runpy")
+BY_NAME = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_8")
 # Followed from imports that the agent never gets to: tests, terminals, other systems, other protocols.
 UNUSED = (
     *("asyncio", "bz2", "cmd", "code", "concurrent", "curses", "doctest", "ftplib", "lzma", "multiprocessing", "pdb"),
