@@ -65,6 +65,23 @@ async def test_the_secret_belongs_to_the_pod_and_holds_the_credential(lake: Scen
     assert secret["metadata"]["labels"]["hub.jupyter.org/username"] == "alice"
 
 
+async def test_a_pod_is_known_to_the_database_before_it_is_there(lake: Scene) -> None:
+    """A hub that is killed in the middle of a start knows its pod, its paths and its agent's token again."""
+    saved: list[dict[str, Any]] = []
+
+    def look(pod: dict[str, Any]) -> None:
+        lake.rig.db.expire_all()  # what was not committed is not there
+        saved.append(lake.spawner.orm_spawner.state)
+        lake.cluster.run(pod)
+
+    lake.cluster.react = look
+    await lake.start()
+    (state,) = saved
+    assert state["dlaas_secret"] == lake.spawner._pod.secret_name
+    assert state["dlaas"]["files"] == lake.spawner.places.files_dir
+    assert state["dlaas"]["token_id"] == lake.rig.dlaas.agents.token_id(lake.spawner)
+
+
 async def test_each_start_has_paths_and_a_secret_of_its_own(lake: Scene) -> None:
     await lake.start()
     before = (lake.spawner.places, lake.spawner._pod.secret_name)
