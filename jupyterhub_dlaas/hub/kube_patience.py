@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
-from jupyterhub_dlaas.hub.kube_api import Passing, answer, patiently
+from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, answer, patiently
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class PatientKubeSpawner(KubeSpawner):
@@ -55,7 +59,12 @@ class PatientKubeSpawner(KubeSpawner):
             raise
 
     async def poll(self) -> int | None:
-        """As KubeSpawner's; a pod that Kubernetes ended (evicted, for one) goes, and what belongs to it."""
+        """As KubeSpawner's; a pod that Kubernetes ended (evicted, for one) goes, and what belongs to it.
+
+        A hub that has just started waits until Kubernetes says which pods there are: JupyterHub takes a server for
+        ended, and stops it, when it cannot learn its state. While it waits, the server is reached as before.
+        """
+        await self._until_pods_are_known()
         status: int | None = await super().poll()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
         if status is not None and pod is not None and self.delete_stopped_pods:
@@ -63,3 +72,15 @@ class PatientKubeSpawner(KubeSpawner):
             if ended and not pod["metadata"].get("deletionTimestamp"):
                 await self.stop(now=True)
         return status
+
+    async def _until_pods_are_known(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._start_watching_pods()
+                return
+            except (ApiException, *NO_ANSWER):  # which KubeSpawner has logged
+                if pause == _FIRST_PAUSE_SECONDS:
+                    self.log.warning("%s: Kubernetes does not say whether it runs yet", self._log_name)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from support.story import pytest_runtest_makereport as pytest_runtest_makereport
 from support.story import steps_so_far as steps_so_far
 
 from cluster import leaks
-from cluster.kubectl import ClusterError, kubectl, wait_until
+from cluster.kubectl import ClusterError, ask_inside, kubectl, wait_until
 from cluster.lake import Deployment, up
 from cluster.people import Visitor, visitor
 
@@ -83,16 +82,12 @@ def iam(lake: Deployment) -> Callable[[str, dict[str, Any]], Any]:
     """`iam("faults", {"endpoint": "refresh", "status": 503})`: the stand-in's switches, which only loopback may use."""
 
     def control(path: str, body: dict[str, Any]) -> Any:
-        code = (
-            "import sys, urllib.request as r; print(r.urlopen(r.Request('http://127.0.0.1:8080/control/' + sys.argv[1],"
-            " sys.argv[2].encode(), {'Content-Type': 'application/json'})).read().decode())"
-        )
-        return json.loads(kubectl("exec", "deployment/iam", "--", "python3", "-c", code, path, json.dumps(body)))
+        return ask_inside("deployment/iam", "POST", f"http://127.0.0.1:8080/control/{path}", body)
 
     return control
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def again(say: Say) -> Callable[..., float]:
     """`again("hub", ...)`: waits until a workload is complete again."""
 

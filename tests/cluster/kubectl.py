@@ -64,6 +64,16 @@ def get(kind: str, *arguments: str, namespace: str | None = NAMESPACE) -> Any:
     return found["items"] if found["kind"] == "List" else found
 
 
+def ask_inside(workload: str, method: str, url: str, body: Any) -> Any:
+    """Asks a server from inside its own pod, where it only answers there; JSON both ways."""
+    code = (
+        "import sys, urllib.request as r; print(r.urlopen(r.Request(sys.argv[2], sys.stdin.buffer.read(),"
+        " {'Content-Type': 'application/json'}, method=sys.argv[1])).read().decode())"
+    )
+    said = kubectl("exec", "-i", workload, "--", "python3", "-c", code, method, url, stdin=json.dumps(body))
+    return json.loads(said)
+
+
 def exists(kind: str, name: str, *, namespace: str | None = NAMESPACE) -> bool:
     return bool(kubectl("get", kind, name, "--ignore-not-found", "-o", "name", namespace=namespace).strip())
 

@@ -31,7 +31,15 @@ TOKEN_SECONDS = 40
 EXTRA_USERS = 2
 CLIENT_SECRET = "dlaas-secret"  # the stand-in's own
 HUB_PORT, IAM_PORT = 30480, 30481
-WORKLOADS = ("daemonset/node", "deployment/iam", "deployment/rucio", "deployment/proxy", "daemonset/xrootdfs")
+WORKLOADS = (
+    "daemonset/node",
+    "deployment/iam",
+    "deployment/rucio",
+    "deployment/proxy",
+    "deployment/api-server",
+    "daemonset/xrootdfs",
+)
+READ_AT_START = {"hub": "hub/jupyterhub_config.py", "api-server": "api_server.py"}
 PEOPLE = {
     "alice": "member of the VO ESCAPE and of its group CMS",
     "bob": "member of the VO SKA",
@@ -108,15 +116,14 @@ def render(values: dict[str, str], loaded: dict[str, str]) -> list[dict[str, Any
     if text.returncode:
         raise ClusterError(f"kubectl kustomize: {text.stderr.strip()}")
     documents = [_filled(document, values) for document in YAML(typ="safe", pure=True).load_all(text.stdout)]
-    config = (DEPLOY / "hub" / "jupyterhub_config.py").read_bytes()
     for document in documents:
         if document["kind"] not in ("Deployment", "DaemonSet"):
             continue
         pod = document["spec"]["template"]
         containers = pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
         used = sorted({loaded.get(container["image"], "") for container in containers})
-        if document["metadata"]["name"] == "hub":
-            used.append(hashlib.sha256(config).hexdigest())
+        if file := READ_AT_START.get(document["metadata"]["name"]):
+            used.append(hashlib.sha256((DEPLOY / file).read_bytes()).hexdigest())
         annotations = pod["metadata"].setdefault("annotations", {})
         annotations["dlaas.test/made-for"] = hashlib.sha256("".join(used).encode()).hexdigest()[:16]
     return documents

@@ -62,6 +62,7 @@ c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = "http://proxy-api:8001"
 c.Spawner.cmd = ["jupyterhub-singleuser"]
 c.Spawner.poll_interval = 5
+c.KubeSpawner.k8s_api_host = os.environ["API_SERVER"]
 c.KubeSpawner.uid = 1000
 c.KubeSpawner.fs_gid = 100
 c.KubeSpawner.start_timeout = 120
