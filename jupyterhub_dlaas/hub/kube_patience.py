@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from jupyterhub_dlaas.hub.kube_api import NO_ANSWER, Passing, answer, patiently
-
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class PatientKubeSpawner(KubeSpawner):
@@ -61,10 +57,13 @@ class PatientKubeSpawner(KubeSpawner):
     async def poll(self) -> int | None:
         """As KubeSpawner's; a pod that Kubernetes ended (evicted, for one) goes, and what belongs to it.
 
-        A hub that has just started waits until Kubernetes says which pods there are: JupyterHub takes a server for
-        ended, and stops it, when it cannot learn its state. While it waits, the server is reached as before.
+        As long as a hub that has just started cannot learn which pods there are, no server has ended: JupyterHub stops
+        those whose `poll` fails. It looks then whether the server itself answers.
         """
-        await self._until_pods_are_known()
+        try:
+            await self._start_watching_pods()
+        except (ApiException, *NO_ANSWER):  # which KubeSpawner has logged
+            return None
         status: int | None = await super().poll()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
         if status is not None and pod is not None and self.delete_stopped_pods:
@@ -72,15 +71,3 @@ class PatientKubeSpawner(KubeSpawner):
             if ended and not pod["metadata"].get("deletionTimestamp"):
                 await self.stop(now=True)
         return status
-
-    async def _until_pods_are_known(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                await self._start_watching_pods()
-                return
-            except (ApiException, *NO_ANSWER):  # which KubeSpawner has logged
-                if pause == _FIRST_PAUSE_SECONDS:
-                    self.log.warning("%s: Kubernetes does not say whether it runs yet", self._log_name)
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
