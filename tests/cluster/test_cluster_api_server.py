@@ -144,3 +144,4 @@ async def test_a_minute_without_one_is_not_noticed_even_if_the_hub_is_replaced_m
     assert not agent_tokens("user0")
     await late.start(ENVIRONMENT)
     await works(late)
+    await late.stop()
