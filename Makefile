@@ -49,7 +49,7 @@ test-storage: .venv/.test debian-storage ## XRootD servers, caches, a FUSE mount
 testbed-storage: .venv/.test debian-storage ## the same servers, left running until Ctrl-C: prints what is where (ARGS="--background", "--help")
 	@PYTHONPATH=tests $(BIN)/python -m storage.lab up $(ARGS)
 
-test-cluster: .venv/.test ## everything deployed in the cluster of KUBECONFIG, and used as a person does (about 12 minutes)
+test-cluster: .venv/.test ## everything deployed in the cluster of KUBECONFIG, and used as a person does (about 17 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m cluster.lake up
 	@$(BIN)/python -m pytest -v --tb=short tests/cluster
 

@@ -69,10 +69,11 @@ def secrets_of(pod: dict[str, Any]) -> list[str]:
 
 
 async def test_a_slow_one_makes_a_start_longer(user0: Visitor) -> None:
-    set_faults({"pattern": "^(POST|DELETE) ", "seconds": 2})
+    set_faults({"pattern": "^(POST|DELETE) ", "seconds": 2, "times": 100})
     await user0.start(ENVIRONMENT)
     await works(user0)
     await user0.stop()
+    assert set_faults()[0]["times"] <= 97  # pod, Secret, and the pod's end
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
