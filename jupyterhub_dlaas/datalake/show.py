@@ -50,4 +50,4 @@ def _valid(entry: Access) -> str:
         return "valid" if entry.works else "none"
     until = datetime.fromtimestamp(entry.valid_until).astimezone()
     today = until.date() == datetime.now().astimezone().date()
-    return f"{'until' if entry.works else 'expired'} {until:%H:%M:%S}" + ("" if today else f" on {until:%d %B}")
+    return f"{'until' if entry.works else 'expired'} {until:%H:%M:%S}" + ("" if today else f" on {until:%-d %b}")

@@ -63,7 +63,7 @@ def refusal(service: str, path: Path | None, token: str, *, now: float | None = 
         )
     if until is not None and until <= (time.time() if now is None else now):
         return Failure(
-            f"Your access to {service} expired at {datetime.fromtimestamp(until).astimezone():%H:%M:%S on %d %B}.",
+            f"Your access to {service} expired at {datetime.fromtimestamp(until).astimezone():%H:%M:%S on %-d %b}.",
             token_advice(problem),
             Code.REFUSED,
         )

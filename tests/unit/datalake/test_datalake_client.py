@@ -116,7 +116,7 @@ def test_refused_token_is_a_failure_and_nobody_is_asked(environ, server, capfd):
 def test_expired_token_says_when(environ, server):
     renew(Path(environ["DLAAS_DIR"]), jwt("rucio", 1_000_000_000))
     server.otherwise = REFUSED
-    with pytest.raises(Failure, match=r"expired at .* on 09 September. Log in to the hub again"):
+    with pytest.raises(Failure, match=r"expired at .* on 9 Sep. Log in to the hub again"):
         client(environ=environ).whoami()
 
 
