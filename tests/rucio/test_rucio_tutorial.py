@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.lake_user import LakeUser
-from support.page import blocks, by, differences, pattern
+from support.page import blocks, by, differences, matches
 from support.rucio_lake import running_lake
 
 NOT_HERE = 8
@@ -35,6 +35,19 @@ def _code(command: str, printed: str) -> int:
 
 
 def test_a_tutorial_that_promises_something_else_is_found_out() -> None:
-    assert pattern("3 files of ... B\n...\nend\n").fullmatch("3 files of 12 B\nmore\nand more\nend\n")
-    assert not pattern("3 files of ... B\n").fullmatch("4 files of 12 B\n")
-    assert not pattern("a\n").fullmatch("a\nb\n")
+    assert matches("3 files of ... B\n...\nend\n", "3 files of 12 B\nmore\nand more\nend\n")
+    assert not matches("3 files of ... B\n", "4 files of 12 B\n")
+    assert not matches("a\n", "a\nb\n")
+
+
+def test_how_wide_its_columns_are_does_not_matter_but_what_is_in_them_does() -> None:
+    assert matches(" ok   Access    until ...\n", " ok  Access  until 00:38:57 on 22 Nov   \n")
+    assert not matches("a  b\n", "a b\n")
+    assert not matches("a  b\n", "a  c\n")
+
+
+def test_what_was_here_at_the_first_look_may_be_said_or_not() -> None:
+    said = "It can be read here already.\n"
+    assert matches("end\n", f"{said}end\n")
+    assert matches(f"{said}end\n", f"{said}end\n")
+    assert not matches(f"{said}end\n", "end\n")

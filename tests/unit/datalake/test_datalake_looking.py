@@ -48,7 +48,7 @@ def test_looker_can_be_used_again(tmp_path: Path):
 
 def test_mount_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mount_is_back = threading.Event()  # a real one that hangs needs root
-    monkeypatch.setattr("jupyterhub_dlaas.datalake.looking._size", lambda path: mount_is_back.wait() and -errno.ENOENT)
+    monkeypatch.setattr("jupyterhub_dlaas.datalake.looking._size", lambda path: int(mount_is_back.wait(10)))
     with looking(limit_seconds=0.1) as looker, pytest.raises(Failure, match="does not answer") as caught:
         looker.sizes([str(tmp_path / "a"), str(tmp_path / "b")])
     mount_is_back.set()
