@@ -16,7 +16,7 @@ from typing import Any
 from jupyterhub import orm
 from jupyterhub.scopes import define_custom_scopes
 from jupyterhub.utils import url_path_join
-from sqlalchemy import inspect
+from sqlalchemy import delete, inspect
 
 from jupyterhub_dlaas.bundle.mounts import MountState
 from jupyterhub_dlaas.errors import ConfigError
@@ -79,8 +79,7 @@ class AgentRegistry:
         Raises `ConfigError` when the user lacks the scope, because roles were set without `jupyterhub_dlaas.setup`.
         """
         self.revoke(spawner)
-        # What a hub that was killed in the middle of a start left behind.
-        _delete_tokens(spawner, note=_note(spawner), only_scope=_scope(spawner))
+        _delete_tokens(spawner, _left_behind(spawner))
         try:
             token = spawner.user.new_api_token(note=_note(spawner), scopes=[_scope(spawner)])
         except ValueError as error:
@@ -114,7 +113,7 @@ class AgentRegistry:
         if server is None:
             return
         self._by_token.pop(server.token_id, None)
-        _delete_tokens(spawner, id=server.token_id)
+        _delete_tokens(spawner, [server.token_id])
 
     def lookup(self, token_id: int) -> Any | None:
         """The spawner whose agent holds the token with this id, while its server runs, starts or stops; else None."""
@@ -166,16 +165,20 @@ def _session(spawner: Any) -> Any:
     return inspect(spawner.user.orm_user).session
 
 
-def _delete_tokens(spawner: Any, *, only_scope: str | None = None, **columns: Any) -> None:
+def _left_behind(spawner: Any) -> list[int]:
+    """Ids of this server's agent tokens of which nobody knows: a hub was killed in the middle of a start."""
+    found = _session(spawner).query(orm.APIToken).filter_by(user_id=spawner.user.id, note=_note(spawner))
+    return [row.id for row in found if row.scopes == [_scope(spawner)]]
+
+
+def _delete_tokens(spawner: Any, ids: Sequence[int]) -> None:
+    """In one statement, as a burst of starts or stops has one for each server."""
     session = _session(spawner)
-    if session is None:
-        return  # the user has just been deleted, and their tokens with them
-    rows = session.query(orm.APIToken).filter_by(user_id=spawner.user.id, **columns).all()
-    doomed = [row for row in rows if only_scope is None or row.scopes == [only_scope]]
-    for row in doomed:
-        session.delete(row)
-    if doomed:
-        session.commit()
+    if not ids or session is None:  # the user has just been deleted, and their tokens with them
+        return
+    token = orm.APIToken
+    session.execute(delete(token).where(token.user_id == spawner.user.id, token.id.in_(ids)))
+    session.commit()
 
 
 def _scope(spawner: Any) -> str:

@@ -18,10 +18,10 @@ from jupyterhub_dlaas.hub.progress import Progress
 from jupyterhub_dlaas.oidc.secret import Secret
 
 _LOOK_SECONDS = 0.25
-_LOOKS_PER_TELLING = 4  # a busy hub has thousands of events
+_LOOKS_PER_TELLING = 4
 _MOUNT_SECONDS = 20.0  # a node that has just joined may be about to mount it
 
-Objects = Mapping[str, dict[str, Any]]
+Objects = dict[str, dict[str, Any]]
 
 
 class StartWatch:
@@ -41,7 +41,8 @@ class StartWatch:
     ) -> None:
         self._pod, self._steps, self._hide = pod, steps, list(hide)
         self._pods, self._events, self._storages = pods, events, storages
-        self._seen: set[tuple[str, Any]] = set()
+        self._known = events()  # before the pod is there, so none of them is about it
+        self._newest = next(reversed(self._known), None)
         self._lacking: dict[str, float] = {}
 
     async def until_up(self, is_up: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -70,18 +71,29 @@ class StartWatch:
         """Adds to the steps what Kubernetes has said since the last look."""
         if self._pod.uid is None:
             return
-        mine = [event for event in list(self._events().values()) if event["involvedObject"].get("uid") == self._pod.uid]
+        mine = [event for event in self._new_events() if event["involvedObject"].get("uid") == self._pod.uid]
         storages = self._storages()
         for event in sorted(mine, key=kube_events.order):
-            version = (event["metadata"]["uid"], event["metadata"].get("resourceVersion"))
-            if version in self._seen:
-                continue
-            self._seen.add(version)
             sentence = kube_events.in_words(event, storages.names)
             if sentence and all(step["message"] != sentence for step in self._steps.events):
                 self._steps.add(sentence, kube_events.PERCENT.get(event.get("reason") or ""))
             if (volume := kube_events.lacking_volume(event)) in storages.required:
                 self._lacking.setdefault(str(volume), time.monotonic())
+
+    def _new_events(self) -> list[dict[str, Any]]:
+        """Those since the look before, which are the last; all, where KubeSpawner has asked for all again.
+
+        A busy hub has thousands. One that has happened again keeps its place and says the same.
+        """
+        events = self._events()
+        seen = self._newest if events is self._known else None
+        new: list[dict[str, Any]] = []
+        for key in reversed(events):
+            if key == seen:
+                break
+            new.append(events[key])
+        self._known, self._newest = events, next(reversed(events), None)
+        return new[::-1]
 
     def _need_mounts(self, pod: Mapping[str, Any]) -> None:
         """Raises BundleError for a required mount that has not come for a while."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,10 +140,9 @@ def addition(
 def add(pod: Any, parts: Addition) -> Any:
     """Adds it to a V1Pod, in place: the agent last of the init containers, after the administrator's."""
     spec = pod.spec
-    spec.volumes = [get_k8s_model(V1Volume, volume) for volume in (*(spec.volumes or ()), *parts.volumes)]
-    inits = (*(spec.init_containers or ()), parts.agent)
-    spec.init_containers = [get_k8s_model(V1Container, container) for container in inits]
-    spec.containers = [get_k8s_model(V1Container, container) for container in spec.containers]
+    spec.volumes = _models(V1Volume, (*(spec.volumes or ()), *parts.volumes))
+    spec.init_containers = _models(V1Container, (*(spec.init_containers or ()), parts.agent))
+    spec.containers = _models(V1Container, spec.containers)
     notebook = spec.containers[0]
     notebook.volume_mounts = [*(notebook.volume_mounts or ()), *parts.notebook_mounts]
     notebook.security_context = {**_plain_context(notebook.security_context), **parts.user}
@@ -248,6 +247,11 @@ def _user(spec: Mapping[str, Any], notebook: Mapping[str, Any]) -> tuple[int, in
         )
     groups = (own.get("runAsGroup"), of_pod.get("runAsGroup"), of_pod.get("fsGroup"), _USUAL_GROUP)
     return int(uid), int(next(group for group in groups if group is not None))
+
+
+def _models(kind: Any, items: Iterable[Any]) -> list[Any]:
+    """Each as a model, which hooks expect. What is one already is kept: `get_k8s_model` copies, deeply and slowly."""
+    return [item if isinstance(item, kind) else get_k8s_model(kind, item) for item in items]
 
 
 def _plain_context(context: Any) -> dict[str, Any]:

@@ -106,7 +106,8 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         self._addition: pod.Addition | None = None
         self._credential: Secret | None = None
         self._overridden: dict[str, tuple[Any, Any]] = {}
-        self._checked = self._created = False
+        self._wire: dict[str, Any] | None = None
+        self._created = False
         super().__init__(*args, **kwargs)
 
     # ------------------------------------------------------------------ when the hub starts
@@ -154,7 +155,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
     # ------------------------------------------------------------------ start
 
     async def _start(self) -> str:
-        self._checked = self._created = False
+        self._wire, self._created = None, False
         # Just before JupyterHub gives up, which would not say why.
         until = asyncio.get_running_loop().time() + _SHARE_OF_TIMEOUT * self.start_timeout
         try:
@@ -291,10 +292,10 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
         """Repeated while it is False. The manifest, which has JupyterHub's own token, is never logged."""
         mine = self._pod
         assert mine is not None
-        if not self._checked:
-            self._check(manifest)
+        if self._wire is None:
+            self._wire = self._checked(manifest)
         try:
-            self._created = await mine.create(manifest, request_timeout)
+            self._created = await mine.create(self._wire, request_timeout)
         except Passing:
             return False
         except ApiException as error:
@@ -306,13 +307,14 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             await self.stop(True)
         return self._created
 
-    def _check(self, manifest: Any) -> None:
-        """Once per start, on the manifest as every hook has left it."""
+    def _checked(self, manifest: Any) -> dict[str, Any]:
+        """The manifest as it is sent, after every hook. Raises ConfigError where it breaks the token path."""
         assert self._addition is not None
-        self._checked = True
-        problems = pod_rules.problems(self._as_json(manifest), self._addition)
+        wire = self._as_json(manifest)
+        problems = pod_rules.problems(wire, self._addition)
         if problems:
             raise ConfigError(" ".join(problems))
+        return wire
 
     async def _give_credential(self, mine: ServerPod) -> None:
         assert mine.uid is not None and self._credential is not None
@@ -352,7 +354,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
     async def _undo(self) -> None:
         """A start has failed: no pod, no Secret, no token is left, now or when the API server is there again."""
         self.close_data_lake()
-        if self._pod is None or not self._checked:
+        if self._pod is None or self._wire is None:
             return  # nothing was asked of Kubernetes
         try:
             await self._pod.delete()
