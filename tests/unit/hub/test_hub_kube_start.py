@@ -11,6 +11,10 @@ from kube_fakes import Scene, scene
 
 from jupyterhub_dlaas.hub import kube_pod, kube_watch
 from jupyterhub_dlaas.hub.kube_access import Cluster as Rights
+from jupyterhub_dlaas.hub.kube_pod import ServerPod
+from jupyterhub_dlaas.hub.kube_watch import StartWatch
+from jupyterhub_dlaas.hub.pod_storages import StorageParts
+from jupyterhub_dlaas.hub.progress import Progress
 from jupyterhub_dlaas.hub.spawner_common import Refused
 
 POD = "jupyter-alice"
@@ -127,6 +131,27 @@ async def test_what_another_pod_of_the_name_did_is_no_step(lake: Scene) -> None:
     lake.cluster.event(POD, "Novel", "of the one before")
     await lake.start()
     assert "of the one before" not in lake.steps()
+
+
+async def test_events_of_one_pod_among_those_of_many_are_told_once_and_in_order() -> None:
+    def event(uid: str, message: str) -> dict[str, Any]:
+        about = {"involvedObject": {"kind": "Pod", "uid": uid}, "metadata": {}, "reason": "Novel"}
+        return {**about, "message": message, "lastTimestamp": "2027-01-15T08:00:00Z"}
+
+    known = {"n/other.1": event("other", "of another pod")}
+    steps, mine = Progress(), ServerPod(None, "n", "mine", "secret", 1.0)
+    watch = StartWatch(mine, steps, pods=dict, events=lambda: known, storages=StorageParts, hide=())
+    mine.uid = "mine"
+    for key, uid in (("n/mine.1", "mine"), ("n/other.2", "other"), ("n/mine.2", "mine")):
+        known[key] = event(uid, f"event {key}")
+        watch.tell()
+    known["n/mine.1"] = {**known["n/mine.1"], "count": 2}
+    del known["n/mine.2"]  # the newest, which cannot be found any more
+    watch.tell()
+    # KubeSpawner has asked for all of them, which come in the order of their names.
+    known = dict(sorted({**known, "n/mine.15": event("mine", "in the middle")}.items()))
+    watch.tell()
+    assert [step["message"] for step in steps.events] == ["event n/mine.1", "event n/mine.2", "in the middle"]
 
 
 # ---- the agent
