@@ -176,7 +176,7 @@ class DLaaSSpawner(DLaaSSpawnerMixin, PatientKubeSpawner):
             await self._undo()
             raise
         finally:
-            self._credential = None
+            self._credential = self._wire = None
 
     def _why_late(self) -> str:
         if not self._created:
