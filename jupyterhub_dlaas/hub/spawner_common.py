@@ -117,11 +117,10 @@ class DLaaSSpawnerMixin:
         """The one gate for form, REST and remembered options. Raises Refused (400 or 403) with what is allowed."""
         # JupyterHub stored the options before anybody checked them and would use them again at every later start
         # without options. What is remembered is the last choice that passed, in our own state.
-        self.orm_spawner.user_options = {}  # written with the state of the start
+        self.orm_spawner.user_options = {}  # it commits, whether the start goes on or ends here
         try:
             choice = choose(self.dlaas.offers(self.user), user_options, self.previous)
         except OptionsError as error:
-            inspect(self.orm_spawner).session.commit()
             raise Refused(error.status, error.sentence()) from None
         self._set_choice(choice)
         self.user_options = self.previous = choice.as_options()

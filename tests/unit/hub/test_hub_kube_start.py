@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub import orm
 from kube_fakes import Scene, scene
 
 from jupyterhub_dlaas.hub import kube_pod, kube_watch
@@ -84,6 +85,23 @@ async def test_a_pod_is_known_to_the_database_before_it_is_there(lake: Scene) ->
     assert state["dlaas_secret"] == lake.spawner._pod.secret_name
     assert state["dlaas"]["files"] == lake.spawner.places.files_dir
     assert state["dlaas"]["token_id"] == lake.rig.dlaas.agents.token_id(lake.spawner)
+
+
+async def test_a_token_of_a_start_that_a_killed_hub_has_forgotten_is_revoked_and_no_other(lake: Scene) -> None:
+    await lake.start()
+    agents, tokens = lake.rig.dlaas.agents, lake.rig.db.query(orm.APIToken)
+    (forgotten,) = [row for row in tokens if row.id == agents.token_id(lake.spawner)]
+    lake.rig.dlaas.agents = type(agents)()  # that of the next hub
+    own = lake.user.new_api_token(note=forgotten.note)
+    before = forgotten.hashed
+    await lake.start()
+    hashes = {row.hashed for row in tokens}
+    assert before not in hashes
+    assert hashes == {orm.APIToken.find(lake.rig.db, own).hashed, agent_row(lake).hashed}
+
+
+def agent_row(lake: Scene) -> Any:
+    return lake.rig.db.get(orm.APIToken, lake.rig.dlaas.agents.token_id(lake.spawner))
 
 
 async def test_each_start_has_paths_and_a_secret_of_its_own(lake: Scene) -> None:
